@@ -10,18 +10,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from chartproof.errors import InputError
+from chartproof.resources import directory
 
 MEBIBYTE = 1024**2
 GIGABYTE = 10**9
 
-_PACKAGED = Path(__file__).parent / "catalog_files"
-_IN_REPOSITORY = Path(__file__).parents[2] / "charts" / "llm-inference" / "files" / "catalog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +35,7 @@ class Gpu:
     memory_mebibytes: int
     usable_share: float
     driver: int
+    memory_bandwidth_gigabytes_per_second: float
 
     @property
     def usable_bytes(self) -> float:
@@ -210,16 +208,8 @@ def _normalise(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
-def directory() -> Path:
-    """Where the catalog files are; raises InputError when an installation lost them."""
-    for each in (_IN_REPOSITORY, _PACKAGED):
-        if each.is_dir():
-            return each
-    raise InputError("the catalog files are missing", where=str(_PACKAGED), how="reinstall chartproof")
-
-
 def _read(name: str) -> dict[str, Any]:
-    with (directory() / name).open(encoding="utf-8") as stream:
+    with (directory("catalog") / name).open(encoding="utf-8") as stream:
         loaded: dict[str, Any] = yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     return loaded
 
@@ -255,6 +245,7 @@ def catalog() -> Catalog:
             memory_mebibytes=facts["memoryMebibytes"],
             usable_share=facts["usableShare"],
             driver=facts["driver"],
+            memory_bandwidth_gigabytes_per_second=facts["memoryBandwidthGigabytesPerSecond"],
         )
         for name, facts in _read("gpus.yaml")["gpus"].items()
     }

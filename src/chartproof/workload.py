@@ -21,6 +21,11 @@ MODEL_ANNOTATION = "chartproof.io/model"
 PRECISION_ANNOTATION = "chartproof.io/precision"
 WEIGHTS_GIGABYTES_ANNOTATION = "chartproof.io/weights-gigabytes"
 ENGINE_VERSION_ANNOTATION = "chartproof.io/engine-version"
+IMAGE_GIGABYTES_ANNOTATION = "chartproof.io/image-gigabytes"
+#: Operating system of the nodes: `bottlerocket` or `al2023`, where no node class in the release says it.
+NODE_FAMILY_ANNOTATION = "chartproof.io/node-family"
+#: How weights reach the replica: a key of the catalog's `deliveries`.
+DELIVERY_ANNOTATION = "chartproof.io/weights-delivery"
 
 GPU_RESOURCE = "nvidia.com/gpu"
 
