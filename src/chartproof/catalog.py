@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -18,7 +18,6 @@ from chartproof.resources import directory
 
 MEBIBYTE = 1024**2
 GIGABYTE = 10**9
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,10 @@ class Gpu:
     usable_share: float
     driver: int
     memory_bandwidth_gigabytes_per_second: float
+
+    def with_memory(self, mebibytes: int) -> Gpu:
+        """The same GPU in another memory size (the A100 comes in two)."""
+        return replace(self, memory_mebibytes=mebibytes)
 
     @property
     def usable_bytes(self) -> float:

@@ -148,7 +148,9 @@ class EngineContainer:
             position = i
             values = [value] if equals else []
             i += 1
-            while not equals and i < len(words) and (not words[i].startswith("-") or re.fullmatch(r"-\d[\d.]*", words[i])):
+            while (
+                not equals and i < len(words) and (not words[i].startswith("-") or re.fullmatch(r"-\d[\d.]*", words[i]))
+            ):
                 values.append(words[i])
                 i += 1
             found.append(Option(name, " ".join(values) if values else None, position))
