@@ -64,7 +64,7 @@ def transfer_seconds(
 ) -> float:
     """Seconds until weights are on the host (or the GPU) when that many replicas start at once."""
     facts = catalog.deliveries[delivery]
-    if facts.get("withImage"):
+    if facts.get("local"):
         return 0.0
     speed = min(float(facts["megabytesPerSecond"]), network_megabytes_per_second(instance))
     if "sharedMegabytesPerSecond" in facts:
@@ -76,7 +76,8 @@ def load_seconds(
     catalog: Catalog, delivery: str, weights_gigabytes: float, instance: Instance | None, *, replicas: int = 1
 ) -> float:
     """Seconds the engine itself reads weights: over the network, or from local disk after a download."""
-    if catalog.deliveries[delivery].get("thenDisk"):
+    facts = catalog.deliveries[delivery]
+    if facts.get("thenDisk") or facts.get("local"):
         return weights_gigabytes * 1000 / catalog.nvme_megabytes_per_second
     return transfer_seconds(catalog, delivery, weights_gigabytes, instance, replicas=replicas)
 
@@ -111,8 +112,8 @@ def cold_start(
     initialise = (
         start["initialiseEager"] if eager else start["initialiseCached"] if compile_cache else start["initialise"]
     )
-    with_image = bool(catalog.deliveries[delivery].get("withImage"))
-    pulled = image_gigabytes + (weights_gigabytes if with_image else 0.0)
+    facts = catalog.deliveries[delivery]
+    pulled = image_gigabytes + (weights_gigabytes if facts.get("withImage") else 0.0)
     phases = [
         Phase("reaction", REACTION_SECONDS),
         Phase("node claim", float(node["nodeClaimSeconds"])),
@@ -121,7 +122,7 @@ def cold_start(
         Phase("image pull", pulled * 1000 / pull_speed),
         Phase("container start", float(node["containerStartSeconds"])),
     ]
-    if catalog.deliveries[delivery].get("thenDisk") and not with_image:
+    if facts.get("thenDisk"):
         seconds = transfer_seconds(catalog, delivery, weights_gigabytes, instance, replicas=replicas)
         phases.append(Phase("weights download", seconds, in_container=downloads_in_container))
     phases += [
