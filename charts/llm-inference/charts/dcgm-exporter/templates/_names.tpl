@@ -1,0 +1,35 @@
+{{/* Name of the objects: `<release>-dcgm-exporter`, cut so that a DaemonSet's pods (11 more characters) stay within 63. */}}
+{{- define "dcgm-exporter.name" -}}
+{{- printf "%s-%s" (.Release.Name | trunc 38 | trimSuffix "-") .Chart.Name -}}
+{{- end }}
+
+{{- define "dcgm-exporter.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "dcgm-exporter.labels" -}}
+{{ include "dcgm-exporter.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: gpu-metrics
+app.kubernetes.io/part-of: llm-inference
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* Image reference; a digest wins over the tag. */}}
+{{- define "dcgm-exporter.image" -}}
+{{- with .Values.image -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The counters file. */}}
+{{- define "dcgm-exporter.counters" -}}
+{{ .Files.Get "files/counters.csv" | trim }}
+{{- with .Values.extraCounters }}
+
+# From values.
+{{ join "\n" . }}
+{{- end }}
+{{- end }}
