@@ -7,13 +7,35 @@ manifests of any origin, not only on those of our chart.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from chartproof.command_line import (
+    Option,
+    SimpleCommand,
+    expand_references,
+    expand_variables,
+    parse_options,
+    shell_of,
+    split_script,
+)
+from chartproof.engine_options import option_table
 from chartproof.release import Body, Document, PodTemplate, Release, dig
+from chartproof.versions import Version, parse_version
+
+__all__ = [
+    "EngineContainer",
+    "ImageReference",
+    "Option",
+    "Version",
+    "engine_containers",
+    "engines_of",
+    "gpu_count",
+    "parse_version",
+    "recognise_engine",
+]
 
 #: Annotations on a pod template that say what cannot be read from the command line. Our chart sets
 #: them; authors of other charts may.
@@ -31,23 +53,34 @@ GPU_RESOURCE = "nvidia.com/gpu"
 
 DEFAULT_PORTS: Mapping[str, int] = {"vllm": 8000, "sglang": 30000}
 
-_ENGINE_MARKS = {
-    "vllm": re.compile(r"(^|[/\s])vllm(\s+serve)?(\s|$)|vllm\.entrypoints"),
-    "sglang": re.compile(r"sglang\.launch_server|(^|[/\s])sglang\s+serve"),
+#: Resources of accelerators other than NVIDIA's whole GPUs that an engine may run on.
+OTHER_ACCELERATORS = (
+    "amd.com/",
+    "google.com/tpu",
+    "aws.amazon.com/neuron",
+    "habana.ai/",
+    "gpu.intel.com/",
+    "huawei.com/",
+    "nvidia.com/mig-",
+    "nvidia.com/gpu.shared",
+)
+
+_PROGRAMS = {"vllm": "vllm", "sglang": "sglang"}
+_MODULES = {
+    "vllm": re.compile(r"vllm\.entrypoints\.(\w+\.)*api_server"),
+    "sglang": re.compile(r"sglang\.launch_server"),
 }
+_SCRIPTS = re.compile(r"vllm/entrypoints/(\w+/)*api_server\.py$")
 _IMAGE_MARKS = {
-    "vllm": re.compile(r"(^|/)vllm(-openai|-cpu-release-repo)?([@:]|$)|vllm/vllm-openai"),
+    "vllm": re.compile(r"(^|/)vllm(-openai|-openai-rocm|-cpu-release-repo)?([@:]|$)"),
     "sglang": re.compile(r"(^|/)sglang([@:]|$)"),
 }
-_VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+))?")
-
-Version = tuple[int, int, int]
-
-
-def parse_version(text: str) -> Version | None:
-    """Numeric (major, minor, patch) at the start of a tag such as `v0.33.0-cu129`, else None."""
-    match = _VERSION.match(text)
-    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
+_CPU_IMAGE = re.compile(r"vllm[-/]cpu|(^|[-/:])cpu([-/:@.]|$)")
+#: Repositories that number their images after themselves, not after the engine inside.
+_OTHER_NUMBERING = re.compile(r"(^|/)(lmcache|aibrix|llm-d|kserve|nvidia|ai-dynamo)/")
+_LEADER_WORKER_SIZE = "LWS_GROUP_SIZE"
+#: Shells' control words and wrappers that may stand before the engine in its own command.
+_EXEC = "exec"
 
 
 @dataclass(frozen=True)
@@ -67,16 +100,26 @@ class ImageReference:
         return cls(f"{head}/{last}" if head else last, tag, digest)
 
 
-@dataclass(frozen=True)
-class Option:
-    """One option of an engine's command line: `--name value`, or `--name` alone (`value` None).
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the engine is started.
 
-    `name` has dashes for underscores; `index` is its position among the arguments.
+    `words` are the engine's own command (program and arguments), `arguments` those after the program.
+    Where a shell starts it, `shell` names that shell, `script` is its script, `commands` are the
+    script's simple commands and `position` says which of them is the engine.
     """
 
-    name: str
-    value: str | None
-    index: int
+    words: tuple[str, ...]
+    arguments: tuple[str, ...]
+    shell: str = ""
+    script: str = ""
+    commands: tuple[SimpleCommand, ...] = ()
+    position: int = 0
+
+    @property
+    def replaces_shell(self) -> bool:
+        """Whether the engine becomes the container's process: started directly, or by `exec`."""
+        return not self.shell or _EXEC in self.commands[self.position].words
 
 
 @dataclass(frozen=True)
@@ -99,62 +142,52 @@ class EngineContainer:
         return ImageReference.parse(str(self.container.get("image") or ""))
 
     @cached_property
+    def official_image(self) -> bool:
+        """Whether the image is the engine project's own (also through a mirror), with its users and contents."""
+        last = self.image.repository.rpartition("/")[2]
+        return last in {"vllm-openai", "sglang"} and not _OTHER_NUMBERING.search(self.image.repository)
+
+    @cached_property
     def version(self) -> Version | None:
         """Engine version from the pod's annotation or the image tag; None where it cannot be known."""
         annotated = self.pod.annotations.get(ENGINE_VERSION_ANNOTATION)
-        return parse_version(str(annotated)) if annotated else parse_version(self.image.tag)
+        if annotated:
+            return parse_version(str(annotated))
+        if _OTHER_NUMBERING.search(self.image.repository) or recognise_image(self.container) != self.engine:
+            return None
+        return parse_version(self.image.tag)
+
+    @cached_property
+    def launch(self) -> Launch:
+        """How the engine is started."""
+        return _launch(self.container, self.literals) or Launch((), ())
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """Command and arguments as words; a shell's script is split as the shell would."""
-        raw = [str(word) for key in ("command", "args") for word in self.container.get(key) or []]
-        if self.shell_script is None:
-            return tuple(raw)
-        script = self.shell_script.replace("\\\n", " ")
-        try:
-            words = shlex.split(script, comments=True)
-        except ValueError:
-            words = script.split()
-        start = next((i for i, word in enumerate(words) if word.endswith(("vllm", "sglang")) or "python" in word), 0)
-        return tuple(words[start:])
+        """Command and arguments as words; of a shell's script, only the engine's own command."""
+        return self.launch.words
 
-    @cached_property
+    @property
     def shell_script(self) -> str | None:
         """The script, where the container is started as `sh -c SCRIPT`; else None."""
-        raw = [str(word) for key in ("command", "args") for word in self.container.get(key) or []]
-        shells = {"sh", "bash", "/bin/sh", "/bin/bash", "/usr/bin/bash"}
-        if not raw or raw[0] not in shells:
-            return None
-        for i, word in enumerate(raw[1:], start=1):
-            if re.fullmatch(r"-[a-z]*c", word):
-                return raw[i + 1] if i + 1 < len(raw) else ""
-        return None
+        return self.launch.script if self.launch.shell else None
 
     @cached_property
+    def _parsed(self) -> tuple[tuple[Option, ...], tuple[str, ...]]:
+        options, positional = parse_options(self.launch.arguments, option_table(self.engine).arity)
+        offset = len(self.launch.words) - len(self.launch.arguments)
+        shifted = (Option(each.name, each.value, each.index + offset, each.joined) for each in options)
+        return tuple(shifted), tuple(positional)
+
+    @property
     def options(self) -> tuple[Option, ...]:
         """Options in order; `--a=b` and `--a b` are the same, several values are joined by spaces."""
-        found: list[Option] = []
-        words = self.words
-        i = 0
-        while i < len(words):
-            word = words[i]
-            if not word.startswith("-") or word in ("-", "--") or re.fullmatch(r"-\d.*", word):
-                i += 1
-                continue
-            name, equals, value = word.partition("=")
-            if name.startswith("--"):
-                head, dot, tail = name.partition(".")
-                name = head.replace("_", "-") + dot + tail
-            position = i
-            values = [value] if equals else []
-            i += 1
-            while (
-                not equals and i < len(words) and (not words[i].startswith("-") or re.fullmatch(r"-\d[\d.]*", words[i]))
-            ):
-                values.append(words[i])
-                i += 1
-            found.append(Option(name, " ".join(values) if values else None, position))
-        return tuple(found)
+        return self._parsed[0]
+
+    @property
+    def positional(self) -> tuple[str, ...]:
+        """Arguments that belong to no option."""
+        return self._parsed[1]
 
     def option(self, *names: str) -> str | None:
         """Value of the last option of these names; "" for one given without value; None if absent."""
@@ -181,17 +214,18 @@ class EngineContainer:
         }
 
     @cached_property
+    def literals(self) -> Mapping[str, str | None]:
+        """What `$(NAME)` stands for: the environment, and the group's size in a LeaderWorkerSet."""
+        known = {name: None if value is None else str(value) for name, value in self.environment.items()}
+        if self.document.kind == "LeaderWorkerSet":
+            known.setdefault(_LEADER_WORKER_SIZE, str(self.group_size))
+        return known
+
+    @cached_property
     def model(self) -> str:
         """The model's path or id as the engine is told (positional, `--model` or `--model-path`)."""
         given = self.option("--model", "--model-path")
-        if given:
-            return given
-        words = list(self.words)
-        if "serve" in words:
-            after = words[words.index("serve") + 1 :]
-            if after and not after[0].startswith("-"):
-                return after[0]
-        return ""
+        return given or (self.positional[0] if self.positional else "")
 
     @cached_property
     def served_model_name(self) -> str:
@@ -219,6 +253,32 @@ class EngineContainer:
         """GPUs of the container: its limit, else its request, else 0."""
         return gpu_count(self.container)
 
+    @cached_property
+    def group_size(self) -> int:
+        """Pods that work as one replica: the size of a LeaderWorkerSet's group, else 1."""
+        size = self.document.get("spec", "leaderWorkerTemplate", "size", default=1)
+        return size if self.document.kind == "LeaderWorkerSet" and isinstance(size, int) else 1
+
+    @cached_property
+    def headless(self) -> bool:
+        """Whether it is a worker that serves no HTTP of its own."""
+        return self.option("--headless") is not None
+
+    @cached_property
+    def uses_nvidia_gpus(self) -> bool:
+        """Whether it is meant for whole NVIDIA GPUs, not for CPUs or another accelerator."""
+        resources = {
+            str(key) for side in ("limits", "requests") for key in dig(self.container, "resources", side, default={})
+        }
+        if any(key.startswith(OTHER_ACCELERATORS) for key in resources):
+            return False
+        if dig(self.container, "resources", "claims"):
+            return False
+        if self.option("--device") in {"cpu", "xpu", "tpu", "hpu"} or self.environment.get("VLLM_TARGET_DEVICE"):
+            return False
+        image = f"{self.image.repository}:{self.image.tag}".lower()
+        return not _CPU_IMAGE.search(image) and not re.search(r"rocm|xpu|hpu|gaudi|tpu|neuron|npu|ascend", image)
+
     def __str__(self) -> str:
         """Name it as messages do."""
         return f"container {self.container.get('name')!r}"
@@ -236,6 +296,15 @@ def gpu_count(container: Body) -> int:
     return 0
 
 
+def recognise_image(container: Body) -> str | None:
+    """Name of the engine that the container's image is made for, or None."""
+    image = str(container.get("image") or "")
+    for engine, mark in _IMAGE_MARKS.items():
+        if mark.search(image):
+            return engine
+    return None
+
+
 def recognise_engine(container: Body) -> str | None:
     """Name of the engine that a container runs (`vllm` or `sglang`), or None.
 
@@ -243,18 +312,17 @@ def recognise_engine(container: Body) -> str | None:
     container that runs another program from an engine's image, such as a download script, is not
     an engine.
     """
-    words = [str(word) for key in ("command", "args") for word in container.get(key) or []]
-    line = " ".join(words)
-    for engine, mark in _ENGINE_MARKS.items():
-        if mark.search(line):
-            return engine
-    command: Sequence[Any] = container.get("command") or []
-    if not command:
-        image = str(container.get("image") or "")
-        for engine, mark in _IMAGE_MARKS.items():
-            if mark.search(image):
-                return engine
-    return None
+    started = _find_engine(_raw_words(container, {}))
+    if started is not None:
+        return started[0]
+    shell = shell_of(_raw_words(container, {}))
+    if shell is not None:
+        for command in split_script(_raw_words(container, {})[shell[1]]):
+            found = _find_engine(command.words)
+            if found is not None:
+                return found[0]
+        return None
+    return None if container.get("command") else recognise_image(container)
 
 
 def engine_containers(document: Document) -> Iterator[EngineContainer]:
@@ -271,3 +339,49 @@ def engine_containers(document: Document) -> Iterator[EngineContainer]:
 def engines_of(release: Release) -> list[EngineContainer]:
     """Every engine container of a release."""
     return [each for document in release.workloads for each in engine_containers(document)]
+
+
+def _raw_words(container: Body, literals: Mapping[str, str | None]) -> list[str]:
+    """Command and arguments with Kubernetes' own references replaced."""
+    found: list[str] = []
+    for key in ("command", "args"):
+        words = container.get(key)
+        found += [str(word) for word in words] if isinstance(words, Sequence) and not isinstance(words, str) else []
+    return [expand_references(word, literals) for word in found]
+
+
+def _find_engine(words: Sequence[str]) -> tuple[str, int, int] | None:
+    """Engine, index of its first word, and index of its first argument, in one command's words."""
+    for i, word in enumerate(words):
+        following = words[i + 1] if i + 1 < len(words) else ""
+        for engine, program in _PROGRAMS.items():
+            if word.rpartition("/")[2] == program and following == "serve":
+                return engine, i, i + 2
+        if word == "-m":
+            for engine, module in _MODULES.items():
+                if module.fullmatch(following):
+                    return engine, max(0, i - 1), i + 2
+        if _SCRIPTS.search(word):
+            return "vllm", max(0, i - 1), i + 1
+    return None
+
+
+def _launch(container: Body, literals: Mapping[str, str | None]) -> Launch | None:
+    """How a container starts its engine; None where no engine is found on its command line."""
+    words = _raw_words(container, literals)
+    started = _find_engine(words)
+    if started is not None:
+        _, first, arguments = started
+        return Launch(tuple(words[first:]), tuple(words[arguments:]))
+    shell = shell_of(words)
+    if shell is None:
+        return Launch(tuple(words), tuple(words)) if not container.get("command") else None
+    name, index = shell
+    commands = tuple(split_script(words[index]))
+    for position, command in enumerate(commands):
+        started = _find_engine(command.words)
+        if started is not None:
+            _, first, arguments = started
+            expanded = [expand_variables(word, literals) for word in command.words]
+            return Launch(tuple(expanded[first:]), tuple(expanded[arguments:]), name, words[index], commands, position)
+    return None
