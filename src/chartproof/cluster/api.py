@@ -1,0 +1,254 @@
+"""A small client of the Kubernetes API: discovery, reading, creating, server-side apply.
+
+Only what the harness needs, on the standard library. Objects are dictionaries as the server sends
+them; what the server refuses becomes an `ApiError` with the server's own words.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import local
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import yaml
+
+from chartproof.errors import ClusterError
+
+Body = Mapping[str, Any]
+
+FIELD_MANAGER = "chartproof"
+
+_SECONDS = 30
+_NOT_FOUND = 404
+_CONFLICT = 409
+
+
+class ApiError(ClusterError):
+    """The API server answered with an error; `status` is the HTTP status code."""
+
+    def __init__(self, status: int, message: str, *, where: str) -> None:
+        self.status = status
+        super().__init__(message, where=where)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of object and where the server keeps it."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool
+    verbs: frozenset[str]
+
+    def path(self, namespace: str | None = None, name: str | None = None) -> str:
+        """URL path of the collection, or of one object."""
+        root = "/apis" if "/" in self.api_version else "/api"
+        parts = [root, self.api_version]
+        if namespace and self.namespaced:
+            parts += ["namespaces", quote(namespace)]
+        parts.append(self.plural)
+        if name:
+            parts.append(quote(name))
+        return "/".join(parts)
+
+
+class Api:
+    """A connection to one API server; safe to share between threads."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+        config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        cluster = config["clusters"][0]["cluster"]
+        self._server = urlsplit(cluster["server"])
+        self._context = _tls(cluster, config["users"][0]["user"])
+        self._threads = local()
+
+    @cached_property
+    def resources(self) -> Mapping[tuple[str, str], Resource]:
+        """Every kind the server knows, by API version and kind; see `forget_resources`."""
+        versions = [*self.get("/api")["versions"]]
+        for group in self.get("/apis")["groups"]:
+            versions += [each["groupVersion"] for each in group["versions"]]
+        found = {}
+        for version in versions:
+            root = "/apis" if "/" in version else "/api"
+            for each in self.get(f"{root}/{version}")["resources"]:
+                if "/" not in each["name"]:
+                    found[version, each["kind"]] = Resource(
+                        api_version=version,
+                        kind=each["kind"],
+                        plural=each["name"],
+                        namespaced=each["namespaced"],
+                        verbs=frozenset(each["verbs"]),
+                    )
+        return found
+
+    def forget_resources(self) -> None:
+        """Ask again next time which kinds there are, for after definitions were added."""
+        self.__dict__.pop("resources", None)
+
+    def resource(self, api_version: str, kind: str) -> Resource:
+        """Where objects of this kind are; raises ApiError where the server does not know it."""
+        try:
+            return self.resources[api_version, kind]
+        except KeyError:
+            raise ApiError(
+                _NOT_FOUND,
+                f'no matches for kind "{kind}" in version "{api_version}"',
+                where=self._server.netloc,
+            ) from None
+
+    def get(self, path: str, **parameters: str) -> dict[str, Any]:
+        """Read a path; raises ApiError."""
+        return self.request("GET", path, parameters=parameters)
+
+    def list(
+        self, api_version: str, kind: str, namespace: str | None = None, **parameters: str
+    ) -> list[dict[str, Any]]:
+        """Objects of a kind, of one namespace or of all."""
+        path = self.resource(api_version, kind).path(namespace)
+        return list(self.get(path, **parameters).get("items") or ())
+
+    def find(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
+        """One object, or None where it does not exist."""
+        try:
+            return self.get(self.resource(api_version, kind).path(namespace, name))
+        except ApiError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+
+    def create(self, body: Body, namespace: str | None = None) -> dict[str, Any]:
+        """Create an object; one that already exists is left as it is."""
+        resource = self.resource(body["apiVersion"], body["kind"])
+        where = body["metadata"].get("namespace", namespace)
+        try:
+            return self.request("POST", resource.path(where), body=body)
+        except ApiError as error:
+            if error.status == _CONFLICT:
+                return self.get(resource.path(where, body["metadata"]["name"]))
+            raise
+
+    def apply(self, body: Body, namespace: str | None = None, *, dry_run: bool = False) -> dict[str, Any]:
+        """Server-side apply; with `dry_run` the server judges and keeps nothing."""
+        resource = self.resource(body["apiVersion"], body["kind"])
+        metadata = body["metadata"]
+        where = metadata.get("namespace") or namespace or "default"
+        path = resource.path(where, metadata["name"])
+        parameters = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        if dry_run:
+            parameters["dryRun"] = "All"
+        # The patch is YAML by name, and JSON is YAML.
+        kind = "application/apply-patch+yaml"
+        return self.request("PATCH", path, parameters=parameters, body=body, content_type=kind)
+
+    def patch(self, path: str, body: Body) -> dict[str, Any]:
+        """Merge-patch a path, such as an object's `/status` or `/scale`."""
+        kind = "application/merge-patch+json"
+        return self.request("PATCH", path, body=body, content_type=kind)
+
+    def delete(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> None:
+        """Delete an object; one that does not exist is fine."""
+        try:
+            self.request("DELETE", self.resource(api_version, kind).path(namespace, name))
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+
+    def every_object(self, namespace: str | None = None) -> Iterator[tuple[Resource, dict[str, Any]]]:
+        """Every object of every kind that can be listed, of one namespace or of the cluster."""
+        for resource in self.resources.values():
+            if "list" in resource.verbs and (namespace is None or resource.namespaced):
+                for each in self.get(resource.path(namespace)).get("items") or ():
+                    yield resource, each
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any]:
+        """One request; a connection that the server closed meanwhile is opened again, once."""
+        url = f"{path}?{urlencode(parameters)}" if parameters else path
+        payload = None if body is None else json.dumps(body).encode()
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        try:
+            status, answer = self._exchange(method, url, payload, headers)
+        except (OSError, http.client.HTTPException) as error:
+            raise ApiError(0, f"the API server does not answer: {error!r}", where=url) from error
+        content: dict[str, Any] = json.loads(answer) if answer.startswith(b"{") else {}
+        if status >= http.client.BAD_REQUEST:
+            message = content.get("message") or answer.decode(errors="replace").strip()
+            raise ApiError(status, message, where=f"{method} {path}")
+        return content
+
+    def _exchange(self, method: str, url: str, payload: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        kept: http.client.HTTPSConnection | None = getattr(self._threads, "connection", None)
+        if kept is not None:
+            try:
+                return _send(kept, method, url, payload, headers)
+            except (OSError, http.client.HTTPException):
+                kept.close()
+        fresh = http.client.HTTPSConnection(
+            self._server.hostname or "127.0.0.1",
+            self._server.port,
+            timeout=_SECONDS,
+            context=self._context,
+        )
+        self._threads.connection = fresh
+        return _send(fresh, method, url, payload, headers)
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        kept: http.client.HTTPSConnection | None = getattr(self._threads, "connection", None)
+        if kept is not None:
+            kept.close()
+            self._threads.connection = None
+
+
+def _send(
+    connection: http.client.HTTPSConnection,
+    method: str,
+    url: str,
+    payload: bytes | None,
+    headers: Mapping[str, str],
+) -> tuple[int, bytes]:
+    connection.request(method, url, body=payload, headers=dict(headers))
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def _tls(cluster: Body, user: Body) -> ssl.SSLContext:
+    """Trust and identity of a kubeconfig entry, whose certificates are inline or in files."""
+    context = ssl.create_default_context()
+    with _as_file(cluster, "certificate-authority") as path:
+        context.load_verify_locations(path)
+    with _as_file(user, "client-certificate") as certificate, _as_file(user, "client-key") as key:
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+@contextmanager
+def _as_file(entry: Body, key: str) -> Iterator[str]:
+    """The file that a kubeconfig names, or a temporary one with the data it contains."""
+    if entry.get(key):
+        yield str(entry[key])
+        return
+    with tempfile.NamedTemporaryFile(prefix="chartproof-") as temporary:
+        temporary.write(base64.b64decode(entry.get(f"{key}-data", "")))
+        temporary.flush()
+        yield temporary.name

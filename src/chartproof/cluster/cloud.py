@@ -1,0 +1,311 @@
+"""Plays the cloud: makes the nodes that unschedulable pods need and the volumes that claims want.
+
+Runs as a process of its own beside a cluster, as long as that lives:
+`python -m chartproof.cluster.cloud DIRECTORY`. Stands in for Karpenter and a storage driver; what
+they would refuse, it refuses, and says so in an event on the pod.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chartproof.catalog import Instance, catalog
+from chartproof.cluster import placement
+from chartproof.cluster.api import Api, ApiError
+from chartproof.cluster.placement import NODE_POOL, Body, NoPlacement, Placement, Pool, Resources
+from chartproof.cluster.state import Place
+from chartproof.release import dig
+
+_PAUSE_SECONDS = 0.25
+_ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
+_NOMINATION_SECONDS = 10
+_PATIENCE = 40
+_EBS_GIGABYTES = 200
+
+NO_NODE = "NoNode"
+"""Reason of the event that says why a pod gets no node."""
+
+INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+
+SYSTEM_NODE: Mapping[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {
+        "name": "system-0",
+        "annotations": {"kwok.x-k8s.io/node": "fake"},
+        "labels": {
+            "kubernetes.io/arch": "amd64",
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/hostname": "system-0",
+            INSTANCE_TYPE: "m7i.2xlarge",
+            "eks.amazonaws.com/nodegroup": "system",
+            placement.ZONE: _ZONES[0],
+            "topology.kubernetes.io/region": "us-east-1",
+        },
+    },
+    "status": {
+        "capacity": {"cpu": "8", "memory": "32Gi", "pods": "58", "ephemeral-storage": "80Gi"},
+        "allocatable": {"cpu": "7910m", "memory": "30Gi", "pods": "58", "ephemeral-storage": "72Gi"},
+    },
+}
+"""The managed node group without GPUs that every such cluster has, for Karpenter, KEDA and Jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nomination:
+    """The node that a pod is expected on, and until when (monotonic seconds)."""
+
+    node: str
+    until: float
+
+
+class Cloud:
+    """One cluster's nodes and volumes."""
+
+    def __init__(self, api: Api, instances: Iterable[Instance]) -> None:
+        self._api = api
+        self._instances = {each.name: each for each in instances}
+        self._numbers = Counter[str]()
+        self._nominated: dict[str, Nomination] = {}
+        self._explained: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Make the node that is there before any pod asks."""
+        self._api.create(SYSTEM_NODE)
+
+    def step(self) -> None:
+        """Look once; give what is asked for and take back what nobody owns any more."""
+        self._provide_volumes()
+        pods = self._api.list("v1", "Pod")
+        waiting = [pod for pod in pods if is_unschedulable(pod)]
+        nodes = self._api.list("v1", "Node", labelSelector=NODE_POOL)
+        if not waiting and not nodes:
+            return
+        pools = self._api.list("karpenter.sh/v1", "NodePool")
+        nodes = self._remove_orphans(nodes, {pool["metadata"]["name"] for pool in pools})
+        for pod in waiting:
+            self._provide_node(pod, pods, nodes, pools)
+
+    def _provide_volumes(self) -> None:
+        for claim in self._api.list("v1", "PersistentVolumeClaim"):
+            if dig(claim, "status", "phase") == "Pending" and not dig(claim, "spec", "volumeName"):
+                self._api.create(volume_for(claim))
+        for volume in self._api.list("v1", "PersistentVolume"):
+            if dig(volume, "status", "phase") == "Released":
+                self._api.delete("v1", "PersistentVolume", volume["metadata"]["name"])
+
+    def _remove_orphans(self, nodes: list[dict[str, Any]], pools: set[str]) -> list[dict[str, Any]]:
+        """Delete the nodes of deleted pools, as Karpenter does; return the others."""
+        kept = []
+        for node in nodes:
+            if node["metadata"]["labels"][NODE_POOL] in pools:
+                kept.append(node)
+            else:
+                self._api.delete("v1", "Node", node["metadata"]["name"])
+        return kept
+
+    def _provide_node(
+        self, pod: Body, pods: Iterable[Body], nodes: list[dict[str, Any]], pools: Iterable[Body]
+    ) -> None:
+        """Make a node for the pod, unless one made for another pod has room for both."""
+        daemons = [dig(each, "spec", "template", "spec", default={}) for each in self._api.list("apps/v1", "DaemonSet")]
+        nomination = self._nominated.get(pod["metadata"]["uid"])
+        # Where the scheduler has had its time, it did not agree that the pod fits.
+        tried = nomination.node if nomination and time.monotonic() > nomination.until else ""
+        for node in nodes:
+            if node["metadata"]["name"] != tried and self._fits(pod, node, pods, daemons):
+                self._nominate(pod, node["metadata"]["name"])
+                return
+        unusable = [reason for each in pools if (reason := self._lacks_class(each))]
+        usable = [self._pool(each, nodes) for each in pools if not self._lacks_class(each)]
+        outcome = placement.place(pod["spec"], usable, self._instances.values(), daemons=daemons, zones=_ZONES)
+        if isinstance(outcome, NoPlacement):
+            self._explain(pod, str(NoPlacement((*unusable, *outcome.reasons))))
+            return
+        self._numbers[outcome.pool] += 1
+        node = node_for(outcome, self._numbers[outcome.pool])
+        nodes.append(self._api.create(node))
+        self._nominate(pod, node["metadata"]["name"])
+
+    def _fits(self, pod: Body, node: Body, pods: Iterable[Body], daemons: Iterable[Body]) -> bool:
+        spec, labels = pod["spec"], node["metadata"]["labels"]
+        taints = [
+            # What the node lifecycle controller adds until the node is ready does not count.
+            each
+            for each in dig(node, "spec", "taints", default=())
+            if not each["key"].startswith("node.kubernetes.io/")
+        ]
+        instance = self._instances.get(labels[INSTANCE_TYPE])
+        if instance is None or not placement.selects(spec, labels):
+            return False
+        if not all(placement.tolerates(spec, each) for each in taints):
+            return False
+        name = node["metadata"]["name"]
+        here = [
+            each["spec"]
+            for each in pods
+            if each["metadata"]["uid"] != pod["metadata"]["uid"]
+            and each["spec"].get("nodeName", self._nominee(each)) == name
+            and dig(each, "metadata", "ownerReferences", 0, "kind") != "DaemonSet"
+        ]
+        here += [
+            each
+            for each in daemons
+            if placement.selects(each, labels) and all(placement.tolerates(each, taint) for taint in taints)
+        ]
+        used = sum((placement.requests(each) for each in here), placement.requests(spec))
+        return used.fits(placement.allocatable(instance))
+
+    def _nominee(self, pod: Body) -> str | None:
+        nomination = self._nominated.get(pod["metadata"]["uid"])
+        return nomination.node if nomination else None
+
+    def _nominate(self, pod: Body, node: str) -> None:
+        current = self._nominated.get(pod["metadata"]["uid"])
+        if current is None or current.node != node:
+            until = time.monotonic() + _NOMINATION_SECONDS
+            self._nominated[pod["metadata"]["uid"]] = Nomination(node, until)
+
+    def _lacks_class(self, pool: Body) -> str:
+        """Why no node can come of the pool: its node class does not exist; empty where it does."""
+        reference = dig(pool, "spec", "template", "spec", "nodeClassRef", default={})
+        group, kind, name = (reference.get(key, "") for key in ("group", "kind", "name"))
+        for resource in self._api.resources.values():
+            if resource.kind == kind and resource.api_version.partition("/")[0] == group:
+                if self._api.find(resource.api_version, kind, name):
+                    return ""
+                break
+        return f"pool {pool['metadata']['name']}: its node class {kind}.{group}/{name} does not exist"
+
+    def _pool(self, body: Body, nodes: Iterable[Body]) -> Pool:
+        name = body["metadata"]["name"]
+        labels = [each["metadata"]["labels"] for each in nodes if each["metadata"]["labels"][NODE_POOL] == name]
+        types = [self._instances[each[INSTANCE_TYPE]] for each in labels]
+        used = sum((placement.capacity(each) for each in types), Resources())
+        return Pool(body, used, Counter(each.get(placement.ZONE, "") for each in labels))
+
+    def _explain(self, pod: Body, message: str) -> None:
+        """Say once, in an event on the pod, why it gets no node."""
+        metadata = pod["metadata"]
+        if self._explained.get(metadata["uid"]) == message:
+            return
+        self._explained[metadata["uid"]] = message
+        self._api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {
+                    "generateName": f"{metadata['name'][:200]}.",
+                    "namespace": metadata["namespace"],
+                },
+                "involvedObject": {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "name": metadata["name"],
+                    "namespace": metadata["namespace"],
+                    "uid": metadata["uid"],
+                },
+                "type": "Warning",
+                "reason": NO_NODE,
+                "message": message[:1024],
+                "source": {"component": "chartproof-cloud"},
+            }
+        )
+
+
+def is_unschedulable(pod: Body) -> bool:
+    """Whether the scheduler found no node for the pod."""
+    return "deletionTimestamp" not in pod["metadata"] and any(
+        each["type"] == "PodScheduled" and each.get("reason") == "Unschedulable"
+        for each in dig(pod, "status", "conditions", default=())
+    )
+
+
+def node_for(chosen: Placement, number: int) -> dict[str, Any]:
+    """The node object of a placement; kwok keeps it ready from here on."""
+    name = f"{chosen.pool[:50]}-{number}"
+    instance = chosen.instance
+    extended = {placement.GPU: str(instance.gpu_count)} if instance.gpu_count else {}
+    disk = f"{instance.nvme_gigabytes or _EBS_GIGABYTES}G"
+    common = {"pods": str(instance.allocatable_pods), "ephemeral-storage": disk, **extended}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+            "labels": {**chosen.labels, "kubernetes.io/hostname": name},
+        },
+        "spec": {"taints": [dict(each) for each in chosen.taints]},
+        "status": {
+            "capacity": {
+                "cpu": str(instance.vcpu),
+                "memory": f"{instance.memory_mebibytes}Mi",
+                **common,
+            },
+            "allocatable": {
+                "cpu": f"{instance.allocatable_millicpu}m",
+                "memory": f"{instance.allocatable_memory_mebibytes}Mi",
+                **common,
+            },
+            "nodeInfo": {"architecture": instance.architecture, "operatingSystem": "linux"},
+        },
+    }
+
+
+def volume_for(claim: Body) -> dict[str, Any]:
+    """A volume that exactly this claim can bind, with everything it asks for."""
+    metadata, spec = claim["metadata"], claim["spec"]
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"claim-{metadata['uid']}"},
+        "spec": {
+            "capacity": {"storage": spec["resources"]["requests"]["storage"]},
+            "accessModes": spec["accessModes"],
+            "volumeMode": spec.get("volumeMode", "Filesystem"),
+            "storageClassName": spec.get("storageClassName", ""),
+            "persistentVolumeReclaimPolicy": "Retain",
+            # Nothing is ever mounted here; the scheduler wants to know that there is something.
+            "hostPath": {"path": f"/nonexistent/{metadata['uid']}"},
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": metadata["namespace"],
+                "name": metadata["name"],
+                "uid": metadata["uid"],
+            },
+        },
+    }
+
+
+def main(directory: Path) -> None:
+    """Serve the cluster in `directory` until its API server is gone."""
+    place = Place(directory.parent.parent, directory.name)
+    cloud = Cloud(Api(place.kubeconfig), catalog().instances.values())
+    cloud.start()
+    failures = 0
+    while failures < _PATIENCE:
+        try:
+            cloud.step()
+            failures = 0
+        except ApiError as error:
+            # Objects change while they are read; only a server that stays away ends this.
+            failures = failures + 1 if error.status == 0 else 0
+            print(error, file=sys.stderr, flush=True)
+        time.sleep(_PAUSE_SECONDS)
+
+
+if __name__ == "__main__":
+    if os.fork():
+        # The parent leaves at once, so that init, and not the caller, reaps what goes on here.
+        os._exit(0)
+    os.setsid()
+    main(Path(sys.argv[1]))

@@ -1,0 +1,82 @@
+"""Finds and ends the processes of a cluster, by the directory that their command line names."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from chartproof.errors import ClusterError
+
+_PROC = Path("/proc")
+_SECONDS = 10
+_PAUSE_SECONDS = 0.02
+
+
+def of_cluster(directory: Path) -> list[int]:
+    """Ids of the processes that belong to the cluster in `directory`.
+
+    Control plane programs run under names inside it (kwokctl links them there), and our own
+    processes are told it as an argument of `chartproof.cluster`. Process ids written to files are
+    not trusted: they may meanwhile be somebody else's.
+    """
+    programs = f"{directory}/bin/"
+    found = []
+    for pid, words in _command_lines():
+        ours = "chartproof.cluster.cloud" in words and str(directory) in words
+        if pid != os.getpid() and words and (words[0].startswith(programs) or ours):
+            found.append(pid)
+    return found
+
+
+def end(directory: Path) -> None:
+    """End every process of the cluster at once; raises ClusterError where one survives.
+
+    Killed rather than asked: its data is thrown away, and an API server that is asked waits for
+    its clients. Repeated, because a program that starts another may do so meanwhile.
+    """
+    deadline = time.monotonic() + _SECONDS
+    while running := of_cluster(directory):
+        for pid in running:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"processes {running} do not end",
+                where=str(directory),
+                how=f"kill {' '.join(map(str, running))}, then run `chartproof cluster down` again",
+            )
+        time.sleep(_PAUSE_SECONDS)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this id exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _command_lines() -> Iterator[tuple[int, list[str]]]:
+    if (_PROC / "self" / "cmdline").exists():
+        for entry in _PROC.iterdir():
+            if entry.name.isdigit():
+                try:
+                    line = (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue  # ended meanwhile
+                if line:  # empty for zombies: they run no more
+                    yield int(entry.name), line.decode(errors="replace").rstrip("\0").split("\0")
+        return
+    listing = subprocess.run(["/bin/ps", "-axww", "-o", "pid=,command="], capture_output=True, text=True, check=True)
+    for row in listing.stdout.splitlines():
+        pid, _, command = row.strip().partition(" ")
+        yield int(pid), command.split(" ")
