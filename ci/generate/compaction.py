@@ -46,8 +46,7 @@ def _count(part: Schema, seen: Counter[str]) -> None:
 
 
 def _children(part: Schema) -> Iterator[tuple[str, Schema]]:
-    for name, child in part.get("properties", {}).items():
-        yield name, child
+    yield from part.get("properties", {}).items()
     for keyword in ("items", "additionalProperties"):
         if isinstance(part.get(keyword), dict):
             yield keyword, part[keyword]

@@ -213,13 +213,15 @@ def _output(kind: Kind, schema: Schema, source: str) -> Output:
 
 def _scalers(sources: Sources, pins: str, module: str, file: str) -> Output:
     """Which metadata keys each KEDA scaler knows: type -> parameter -> what is known of it."""
-    described = json.loads(sources.read(pins, module, file))
-    scalers = {
-        scaler["type"]: {each["name"]: _parameter(each) for each in scaler["parameters"]}
-        for scaler in described["scalers"]
-    }
-    data = {"kedaVersion": described["kedaVersion"], "scalers": scalers}
-    return Output(_SCALERS, json.dumps(data, indent=1, sort_keys=True) + "\n", f"{module} {file}")
+    described = json.loads(sources.read(pins, module, file))["scalers"]
+    version, _ = sources.directories[pins, module]
+    # One line per scaler: small, and a difference can still be read.
+    lines = [
+        f"  {json.dumps(each['type'])}: {json.dumps({one['name']: _parameter(one) for one in each['parameters']})}"
+        for each in sorted(described, key=lambda each: str(each["type"]))
+    ]
+    text = f'{{\n "kedaVersion": {json.dumps(version)},\n "scalers": {{\n' + ",\n".join(lines) + "\n }\n}\n"
+    return Output(_SCALERS, text, f"{module} {file}")
 
 
 def _parameter(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Pieces of JSON schema that both sources share.
 
 Nothing here uses `format`: whether and how a format is checked differs between schema engines, a
-pattern or a range does not. A `title` says in words what a pattern wants. Draft 4, because OpenAPI 3.0 shares its `exclusiveMinimum`.
+pattern or a range does not. A `title` says in words what a pattern wants. Draft 4, because OpenAPI
+3.0 shares its `exclusiveMinimum`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ IPV6: Schema = {"pattern": "^[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*$"}
 _DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 NAMES: dict[str, Schema] = {
     "subdomain": {
-        "title": "a name of lower-case letters, digits, '-' and '.'",
+        "title": "a name of lower-case letters, digits, '-' and '.', at most 253",
         "maxLength": 253,
         "pattern": f"^{_DNS_LABEL}(\\.{_DNS_LABEL})*$",
     },
