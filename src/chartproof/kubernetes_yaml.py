@@ -88,8 +88,13 @@ def resolve(text: str) -> Any:
     if _INTEGER.fullmatch(plain):
         return _integer(plain)
     if _FLOAT.fullmatch(plain):
-        return _as_json(float(plain))
+        return as_json(float(plain))
     return text
+
+
+def as_json(number: float) -> int | float:
+    """Go's JSON encoder drops a fraction of zero, so that `1.0` arrives as an integer."""
+    return int(number) if number.is_integer() and abs(number) < _LARGEST_PLAIN_FLOAT else number
 
 
 def _integer(plain: str) -> int:
@@ -99,11 +104,6 @@ def _integer(plain: str) -> int:
         base = _BASES.get(digits[1])
         return sign * (int(digits[2:], base) if base else int(digits, 8))
     return sign * int(digits)
-
-
-def _as_json(number: float) -> int | float:
-    """Go's JSON encoder drops a fraction of zero, so that `1.0` arrives as an integer."""
-    return int(number) if number.is_integer() and abs(number) < _LARGEST_PLAIN_FLOAT else number
 
 
 def _tagged(text: str, tag: str, event: Any) -> Any:
