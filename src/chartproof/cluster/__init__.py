@@ -1,1 +1,16 @@
-"""A real Kubernetes control plane on this machine, with GPU nodes that are only simulated."""
+"""A real Kubernetes control plane on this machine, with GPU nodes that are only simulated.
+
+    with cluster.running() as running:
+        refusals = cluster.dry_run(running, release)
+
+etcd, API server, controller manager and scheduler are the real programs; kwok plays the kubelets,
+and a process of ours plays Karpenter and the storage driver. Everything listens on the loopback
+interface only.
+"""
+
+from __future__ import annotations
+
+from chartproof.cluster.dry_run import Refusal, dry_run
+from chartproof.cluster.embedded import Cluster, Status, attach, down, running, status, up
+
+__all__ = ["Cluster", "Refusal", "Status", "attach", "down", "dry_run", "running", "status", "up"]

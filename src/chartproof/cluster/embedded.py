@@ -92,7 +92,8 @@ def up(
             _define_kinds(cluster.api)
             _start_cloud(place)
         except BaseException:
-            down(name, state_dir=state_dir)
+            with _undisturbed():
+                down(name, state_dir=state_dir)
             raise
     return cluster
 
@@ -130,7 +131,7 @@ def running(name: str = "", *, state_dir: Path | None = None) -> Iterator[Cluste
     Without a name it gets one that no other process uses.
     """
     chosen = name or f"run-{os.getpid()}"
-    with _signals_as_exceptions():
+    with unwinding():
         try:
             yield up(chosen, state_dir=state_dir, owner=state.Owner(os.getpid()))
         finally:
@@ -200,8 +201,11 @@ def _start_cloud(place: state.Place) -> None:
 
 
 @contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that clean-up runs."""
+def unwinding() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that clean-up runs.
+
+    They raise SystemExit with the code a shell expects. Off the main thread nothing changes.
+    """
 
     def leave(number: int, _frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)

@@ -1,0 +1,232 @@
+"""Installs presets on the embedded cluster as a user would, looks, upgrades, uninstalls, looks again."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chartproof import helm, kubernetes_yaml, toolchain
+from chartproof.cluster import observe
+from chartproof.cluster.embedded import Cluster
+from chartproof.cluster.observe import PodPlace
+from chartproof.cluster.prerequisites import prerequisites
+from chartproof.errors import ClusterError
+from chartproof.release import dig
+
+Body = Mapping[str, Any]
+Tell = Callable[[str], None]
+
+_HELM_SECONDS = 120
+_READY_SECONDS = 60
+_GONE_SECONDS = 60
+_PAUSE_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that was done, and how long it took."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one preset.
+
+    `provided` is what the harness supplied in the user's place, `kept` what an uninstall leaves on
+    purpose, `problems` everything that was not as it should be (empty: passed).
+    """
+
+    preset: str
+    release: str
+    steps: list[Step] = field(default_factory=list)
+    places: list[PodPlace] = field(default_factory=list)
+    provided: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+class Smoke:
+    """Releases of one chart on one cluster."""
+
+    def __init__(self, cluster: Cluster, chart: Path, *, tell: Tell) -> None:
+        self._cluster = cluster
+        self._api = cluster.api
+        self._chart = chart
+        self._helm = toolchain.resolve("helm")
+        self._tell = tell
+
+    @contextmanager
+    def platform(self, preset: Path) -> Iterator[Outcome]:
+        """Install the platform for the duration of the block, then uninstall it.
+
+        Its Services are not asked for endpoints: they belong to pods of GPU nodes, and no model
+        has asked for any yet. `model` asks them.
+        """
+        outcome = self._outcome(preset)
+        try:
+            if self._install(preset, outcome):
+                objects = [each for each in self._objects(outcome) if each["kind"] != "Service"]
+                self._settle(outcome, objects, "ready")
+            yield outcome
+        finally:
+            self._uninstall(outcome)
+
+    def model(self, preset: Path, platform: Outcome | None = None) -> Outcome:
+        """Take one preset through its whole life."""
+        outcome = self._outcome(preset)
+        if self._install(preset, outcome):
+            objects = self._objects(outcome)
+            self._wake(outcome, objects)
+            if self._settle(outcome, objects, "ready"):
+                outcome.places = observe.places(self._api, outcome.release)
+                self._look(outcome, platform)
+                self._upgrade(preset, outcome, objects)
+        self._uninstall(outcome)
+        return outcome
+
+    def _outcome(self, preset: Path) -> Outcome:
+        return Outcome(preset.stem, helm.release_name(preset.stem))
+
+    def _install(self, preset: Path, outcome: Outcome) -> bool:
+        """`helm install --wait`, after supplying what the release needs from elsewhere."""
+        rendering = helm.Rendering(self._chart, preset.stem, outcome.release, (preset,), namespace=outcome.release)
+        self._api.create(_namespace(outcome.release))
+        for each in prerequisites(helm.render(rendering)):
+            self._api.create(each.body())
+            outcome.provided.append(str(each))
+        return self._run_helm(
+            outcome,
+            "install",
+            *(str(self._chart), "--values", str(preset)),
+            *("--wait", "--wait-for-jobs", "--timeout", f"{_HELM_SECONDS}s"),
+        )
+
+    def _upgrade(self, preset: Path, outcome: Outcome, objects: Sequence[Body]) -> None:
+        """Upgrade to the same values: it must succeed, and replace or rescale nothing."""
+        before = self._running(outcome)
+        upgraded = self._run_helm(
+            outcome,
+            "upgrade",
+            *(str(self._chart), "--values", str(preset)),
+            *("--wait", "--timeout", f"{_HELM_SECONDS}s"),
+        )
+        if not upgraded or not self._settle(outcome, objects, "ready after the upgrade"):
+            return
+        after = self._running(outcome)
+        if before != after:
+            outcome.problems.append(
+                f"an upgrade to the same values replaced pods: {sorted(before)} became {sorted(after)}"
+            )
+
+    def _uninstall(self, outcome: Outcome) -> None:
+        """`helm uninstall --wait`, after which nothing of the release may be left."""
+        if not self._run_helm(outcome, "uninstall", "--wait", "--ignore-not-found", "--timeout", f"{_HELM_SECONDS}s"):
+            return
+        name = outcome.release
+        with self._step(outcome, "gone"):
+            deadline = time.monotonic() + _GONE_SECONDS
+            left, outcome.kept = observe.leftovers(self._api, name, name)
+            while left and time.monotonic() < deadline:
+                time.sleep(_PAUSE_SECONDS)
+                left, outcome.kept = observe.leftovers(self._api, name, name)
+        outcome.problems += [f"{each} is left after the uninstall" for each in left]
+
+    def _wake(self, outcome: Outcome, objects: Sequence[Body]) -> None:
+        """Scale what rests at zero to one replica, as its autoscaler would on the first request."""
+        for each in objects:
+            if each["kind"] not in {"Deployment", "StatefulSet"}:
+                continue
+            name = each["metadata"]["name"]
+            path = self._api.resource(each["apiVersion"], each["kind"]).path(outcome.release, name)
+            if dig(self._api.get(f"{path}/scale"), "spec", "replicas", default=0) == 0:
+                with self._step(outcome, f"scale {name} from 0 to 1"):
+                    self._api.patch(f"{path}/scale", {"spec": {"replicas": 1}})
+
+    def _settle(self, outcome: Outcome, objects: Sequence[Body], what: str) -> bool:
+        """Wait until all is well with the objects; note what is not when the time is over."""
+        with self._step(outcome, what):
+            deadline = time.monotonic() + _READY_SECONDS
+            while problems := observe.problems(self._api, objects, outcome.release):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_PAUSE_SECONDS)
+        outcome.problems += problems
+        if problems:
+            outcome.problems += observe.pending(self._api, outcome.release)
+            outcome.problems += observe.failures(self._api, outcome.release)
+        return not problems
+
+    def _look(self, outcome: Outcome, platform: Outcome | None) -> None:
+        """What only shows while the model runs: its GPUs, and the platform's pods on its nodes."""
+        pools = {each["metadata"]["name"] for each in self._objects(outcome) if each["kind"] == "NodePool"}
+        for each in outcome.places:
+            if each.gpus and pools and each.pool not in pools:
+                outcome.problems.append(
+                    f"Pod/{each.pod} runs in pool {each.pool or 'none'}, the release brings {sorted(pools)}"
+                )
+        if platform is not None and not platform.problems:
+            services = [each for each in self._objects(platform) if each["kind"] == "Service"]
+            with self._step(outcome, "platform on the new nodes"):
+                deadline = time.monotonic() + _READY_SECONDS
+                while problems := (
+                    observe.uncovered_gpu_nodes(self._api) + observe.problems(self._api, services, platform.release)
+                ):
+                    if time.monotonic() > deadline:
+                        break
+                    time.sleep(_PAUSE_SECONDS)
+            outcome.problems += problems
+
+    def _objects(self, outcome: Outcome) -> list[dict[str, Any]]:
+        """What Helm installed, as it sent it."""
+        result = self._call("get", "manifest", outcome.release, "--namespace", outcome.release)
+        if result.returncode:
+            raise ClusterError(result.stderr.strip(), where=f"helm get manifest {outcome.release}")
+        return [body for _, body in kubernetes_yaml.documents(result.stdout) if body]
+
+    def _running(self, outcome: Outcome) -> set[str]:
+        """Pods of the release that serve, and not those of Jobs."""
+        return {
+            each["metadata"]["name"]
+            for each in self._api.list("v1", "Pod", outcome.release)
+            if dig(each, "status", "phase") == "Running"
+        }
+
+    def _run_helm(self, outcome: Outcome, action: str, *arguments: str) -> bool:
+        with self._step(outcome, f"helm {action}"):
+            result = self._call(action, outcome.release, *arguments, "--namespace", outcome.release)
+        if result.returncode:
+            outcome.problems.append(f"helm {action} failed: {result.stderr.strip()}")
+            outcome.problems += observe.pending(self._api, outcome.release)
+            outcome.problems += observe.failures(self._api, outcome.release)
+        return result.returncode == 0
+
+    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self._helm), *arguments],
+            env=self._cluster.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    @contextmanager
+    def _step(self, outcome: Outcome, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = time.monotonic() - started
+            outcome.steps.append(Step(name, round(seconds, 2)))
+            self._tell(f"{outcome.preset}: {name}, {seconds:.1f} s")
+
+
+def _namespace(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
