@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import local
+from threading import Lock
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from weakref import finalize
 
 import yaml
 
@@ -71,8 +72,8 @@ class Api:
         config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
         cluster = config["clusters"][0]["cluster"]
         self._server = urlsplit(cluster["server"])
-        self._context = _tls(cluster, config["users"][0]["user"])
-        self._threads = local()
+        self._line = _Line(self._server, _tls(cluster, config["users"][0]["user"]))
+        finalize(self, self._line.close)
 
     @cached_property
     def resources(self) -> Mapping[tuple[str, str], Resource]:
@@ -182,12 +183,12 @@ class Api:
         body: Body | None = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
-        """One request; a connection that the server closed meanwhile is opened again, once."""
+        """One request; raises ApiError, of status 0 where the server does not answer."""
         url = f"{path}?{urlencode(parameters)}" if parameters else path
         payload = None if body is None else json.dumps(body).encode()
         headers = {"Accept": "application/json", "Content-Type": content_type}
         try:
-            status, answer = self._exchange(method, url, payload, headers)
+            status, answer = self._line.exchange(method, url, payload, headers)
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(0, f"the API server does not answer: {error!r}", where=url) from error
         content: dict[str, Any] = json.loads(answer) if answer.startswith(b"{") else {}
@@ -196,28 +197,37 @@ class Api:
             raise ApiError(status, message, where=f"{method} {path}")
         return content
 
-    def _exchange(self, method: str, url: str, payload: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        kept: http.client.HTTPSConnection | None = getattr(self._threads, "connection", None)
-        if kept is not None:
-            try:
-                return _send(kept, method, url, payload, headers)
-            except (OSError, http.client.HTTPException):
-                kept.close()
-        fresh = http.client.HTTPSConnection(
-            self._server.hostname or "127.0.0.1",
-            self._server.port,
-            timeout=_SECONDS,
-            context=self._context,
-        )
-        self._threads.connection = fresh
-        return _send(fresh, method, url, payload, headers)
+
+class _Line:
+    """One kept-open HTTPS connection, used by one thread at a time."""
+
+    def __init__(self, server: SplitResult, context: ssl.SSLContext) -> None:
+        self._server = server
+        self._context = context
+        self._lock = Lock()
+        self._connection: http.client.HTTPSConnection | None = None
+
+    def exchange(self, method: str, url: str, payload: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Send and receive; a connection that the server closed meanwhile is opened again, once."""
+        with self._lock:
+            if self._connection is not None:
+                try:
+                    return _send(self._connection, method, url, payload, headers)
+                except (OSError, http.client.HTTPException):
+                    self._connection.close()
+            self._connection = http.client.HTTPSConnection(
+                self._server.hostname or "127.0.0.1",
+                self._server.port,
+                timeout=_SECONDS,
+                context=self._context,
+            )
+            return _send(self._connection, method, url, payload, headers)
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        kept: http.client.HTTPSConnection | None = getattr(self._threads, "connection", None)
-        if kept is not None:
-            kept.close()
-            self._threads.connection = None
+        """Close the connection, if one is open."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def _send(
@@ -225,9 +235,9 @@ def _send(
     method: str,
     url: str,
     payload: bytes | None,
-    headers: Mapping[str, str],
+    headers: dict[str, str],
 ) -> tuple[int, bytes]:
-    connection.request(method, url, body=payload, headers=dict(headers))
+    connection.request(method, url, body=payload, headers=headers)
     response = connection.getresponse()
     return response.status, response.read()
 
