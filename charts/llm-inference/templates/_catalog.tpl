@@ -1,0 +1,63 @@
+{{/*
+Facts of `files/catalog`, read once per render.
+
+  {{- include "llm-inference.catalog" . -}}   prints nothing; afterwards `.Catalog` of the root context holds
+    engine        facts of `engine.type` (engines.yaml), {} where unknown
+    facts         the rest of engines.yaml: deliveries, node, imagePull, nvmeMegabytesPerSecond
+    model         facts of `model.id`, overlaid with `model.profile`; {} where unknown
+    models        models.yaml by name
+    modelKnown    whether the catalog or `model.profile` describes the model
+    gpus          gpus.yaml by name
+    instances     facts of each of `nodes.instanceTypes` that the catalog knows, by name
+    instanceTypes those names, in the order of the values
+    unknownInstanceTypes the others
+
+The result is kept in the root context, which Helm hands to every template of a chart: parsing costs milliseconds,
+and every template needs it.
+*/}}
+{{- define "llm-inference.catalog" -}}
+{{- if not (hasKey . "Catalog") -}}
+{{-   $facts := .Files.Get "files/catalog/engines.yaml" | fromYaml -}}
+{{-   $models := get (.Files.Get "files/catalog/models.yaml" | fromYaml) "models" -}}
+{{-   $profile := .Values.model.profile | default dict -}}
+{{-   $known := get $models .Values.model.id | default dict -}}
+{{-   $instances := dict -}}
+{{-   $found := list -}}
+{{-   $unknown := list -}}
+{{-   with .Values.nodes.instanceTypes -}}
+{{-     $all := get ($.Files.Get "files/catalog/instances.yaml" | fromYaml) "instances" -}}
+{{-     range $type := . -}}
+{{-       if hasKey $all $type -}}
+{{-         $_ := set $instances $type (get $all $type) -}}
+{{-         $found = append $found $type -}}
+{{-       else -}}
+{{-         $unknown = append $unknown $type -}}
+{{-       end -}}
+{{-     end -}}
+{{-   end -}}
+{{-   $catalog := dict
+        "engine" (get $facts.engines .Values.engine.type | default dict)
+        "facts" $facts
+        "model" (merge (deepCopy $profile) $known)
+        "models" $models
+        "modelKnown" (or (not (empty $known)) (not (empty $profile)))
+        "gpus" (get (.Files.Get "files/catalog/gpus.yaml" | fromYaml) "gpus")
+        "instances" $instances
+        "instanceTypes" $found
+        "unknownInstanceTypes" $unknown -}}
+{{-   $_ := set . "Catalog" $catalog -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "true" where an engine version has an ability of the catalog: dict root, ability. */}}
+{{- define "llm-inference.engine.can" -}}
+{{- include "llm-inference.catalog" .root -}}
+{{- $abilities := get .root.Catalog.engine "abilities" | default dict -}}
+{{- $ability := get $abilities .ability | default dict -}}
+{{- if $ability -}}
+{{-   $version := .root.Values.engine.version -}}
+{{-   $from := semverCompare (printf ">=%s" (get $ability "since" | default "0.0.0")) $version -}}
+{{-   $until := or (not (hasKey $ability "until")) (semverCompare (printf "<%s" (get $ability "until" | default "999.0.0")) $version) -}}
+{{-   if and $from $until -}}true{{- end -}}
+{{- end -}}
+{{- end -}}

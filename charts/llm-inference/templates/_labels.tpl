@@ -1,0 +1,26 @@
+{{/* Chart name and version as a label value. */}}
+{{- define "llm-inference.chart" -}}
+{{- printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/*
+Labels that select the pods of a component: dict root, component. They never change over a release's life
+(Deployment selectors are immutable) and never catch another component's pods.
+*/}}
+{{- define "llm-inference.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "llm-inference.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* Labels of an object: dict root, component. */}}
+{{- define "llm-inference.labels" -}}
+{{ include "llm-inference.selectorLabels" . }}
+app.kubernetes.io/part-of: llm-inference
+app.kubernetes.io/version: {{ .root.Values.engine.version | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ include "llm-inference.chart" .root }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

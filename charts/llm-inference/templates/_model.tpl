@@ -1,0 +1,2 @@
+{{- define "llm-inference.model.violations" -}}
+{{- end -}}

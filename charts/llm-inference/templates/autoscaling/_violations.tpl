@@ -1,0 +1,2 @@
+{{- define "llm-inference.autoscaling.violations" -}}
+{{- end -}}

@@ -1,0 +1,258 @@
+{{/* What the engine's templates share: image, arguments, environment, volumes, scheduling. */}}
+
+{{/* Image of the engine, behind the pull-through prefix where one is set. A digest wins over the tag. */}}
+{{- define "llm-inference.engine.image" -}}
+{{- $image := .Values.engine.image -}}
+{{- $prefix := trimSuffix "/" .Values.nodes.imagePrefix -}}
+{{- $repository := ternary (printf "%s/%s" $prefix $image.repository) $image.repository (not (empty $prefix)) -}}
+{{- if $image.digest -}}
+{{ $repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $repository }}:{{ $image.tag | default (printf "v%s" .Values.engine.version) }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Arguments of `vllm serve`, as a JSON list. Spellings are those that every version in the chart's range takes
+(`--no-enable-prefix-caching`: `--disable-prefix-caching` exists from 0.33 only).
+*/}}
+{{- define "llm-inference.engine.arguments" -}}
+{{- $engine := .Values.engine -}}
+{{- $derived := .Derived -}}
+{{- $arguments := list (include "llm-inference.weights.path" .) "--served-model-name" -}}
+{{- $arguments = concat $arguments $derived.servedModelNames -}}
+{{- $arguments = concat $arguments (list
+      "--port" (toString (int64 $engine.port))
+      "--gpu-memory-utilization" (toString $engine.gpuMemoryUtilization)
+      "--dtype" $engine.dtype
+      "--kv-cache-dtype" $engine.kvCacheDtype
+      "--tensor-parallel-size" (toString (int64 $engine.tensorParallelSize))
+      "--pipeline-parallel-size" (toString (int64 $engine.pipelineParallelSize))) -}}
+{{- with $engine.maxModelLen -}}{{- $arguments = concat $arguments (list "--max-model-len" (toString (int64 .))) -}}{{- end -}}
+{{- with $engine.maxNumSeqs -}}{{- $arguments = concat $arguments (list "--max-num-seqs" (toString (int64 .))) -}}{{- end -}}
+{{- with $engine.maxNumBatchedTokens -}}{{- $arguments = concat $arguments (list "--max-num-batched-tokens" (toString (int64 .))) -}}{{- end -}}
+{{- with $engine.quantization -}}{{- $arguments = concat $arguments (list "--quantization" .) -}}{{- end -}}
+{{- $arguments = append $arguments (ternary "--enable-prefix-caching" "--no-enable-prefix-caching" $engine.enablePrefixCaching) -}}
+{{- if $engine.enforceEager -}}{{- $arguments = append $arguments "--enforce-eager" -}}{{- end -}}
+{{- if $engine.trustRemoteCode -}}{{- $arguments = append $arguments "--trust-remote-code" -}}{{- end -}}
+{{- if $engine.enableLogRequests -}}{{- $arguments = append $arguments "--enable-log-requests" -}}{{- end -}}
+{{- if gt (int64 $engine.maxNumQueuedRequests) 0 -}}
+{{-   $arguments = concat $arguments (list "--max-num-queued-reqs" (toString (int64 $engine.maxNumQueuedRequests))) -}}
+{{- end -}}
+{{- if include "llm-inference.engine.can" (dict "root" . "ability" "quietAccessLog") -}}
+{{- /* Probes and scrapes would be most of the log. */ -}}
+{{-   $arguments = concat $arguments (list "--disable-access-log-for-endpoints" "/health,/metrics") -}}
+{{- end -}}
+{{- if gt (int64 $derived.shutdownTimeoutSeconds) 0 -}}
+{{- /* Without it the engine aborts every running request on SIGTERM (0.18 and newer). */ -}}
+{{-   $arguments = concat $arguments (list "--shutdown-timeout" (toString $derived.shutdownTimeoutSeconds)) -}}
+{{- end -}}
+{{- $arguments = concat $arguments (include "llm-inference.weights.arguments" . | fromJsonArray) -}}
+{{- concat $arguments $engine.extraArgs | toJson -}}
+{{- end -}}
+
+{{/* Names of the options that `llm-inference.engine.arguments` can generate; `extraArgs` may not repeat them. */}}
+{{- define "llm-inference.engine.generatedOptions" -}}
+{{- list "--model" "--served-model-name" "--port" "--host" "--gpu-memory-utilization" "--device-memory-utilization" "--dtype"
+      "--kv-cache-dtype" "--tensor-parallel-size" "-tp" "--pipeline-parallel-size" "-pp" "--max-model-len" "--max-num-seqs"
+      "--max-num-batched-tokens" "--quantization" "-q" "--enable-prefix-caching" "--no-enable-prefix-caching"
+      "--disable-prefix-caching" "--enforce-eager" "--no-enforce-eager" "--trust-remote-code" "--no-trust-remote-code"
+      "--enable-log-requests" "--no-enable-log-requests" "--disable-log-requests" "--max-num-queued-reqs"
+      "--disable-access-log-for-endpoints" "--shutdown-timeout" "--load-format" "--model-loader-extra-config"
+      "--revision" "--api-key" "--hf-token" "--config" | toJson -}}
+{{- end -}}
+
+{{/* Writable places of the engine. Everything it writes lies below HOME or /tmp. */}}
+{{- define "llm-inference.engine.home" -}}
+/home/vllm
+{{- end -}}
+
+{{/* Environment variables that `engine.extraEnv` may not repeat: the chart sets them, always or by another value. */}}
+{{- define "llm-inference.engine.generatedVariables" -}}
+{{- list "HOME" "USER" "HF_HOME" "VLLM_CACHE_ROOT" "VLLM_API_KEY" "HF_TOKEN" "AWS_REGION" "AWS_ENDPOINT_URL" "AWS_ACCESS_KEY_ID"
+      "AWS_SECRET_ACCESS_KEY" "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING" "RUNAI_STREAMER_CONCURRENCY"
+      "RUNAI_STREAMER_MEMORY_LIMIT" | toJson -}}
+{{- end -}}
+
+{{/* Environment of the engine container, as a YAML list. */}}
+{{- define "llm-inference.engine.environment" -}}
+{{- $home := include "llm-inference.engine.home" . -}}
+# Stated for every uid: torch asks for a user name, and a uid without one has / as its home.
+- name: HOME
+  value: {{ $home }}
+- name: USER
+  value: vllm
+- name: HF_HOME
+  value: {{ $home }}/.cache/huggingface
+- name: VLLM_CACHE_ROOT
+  value: {{ include "llm-inference.engine.cacheRoot" . }}
+{{- if not (hasKey .Values.engine.extraEnv "HF_HUB_OFFLINE") }}
+# Weights come from disk or bucket at a pinned revision: nothing is asked of the hub while serving.
+- name: HF_HUB_OFFLINE
+  value: "1"
+{{- end }}
+{{- if not (hasKey .Values.engine.extraEnv "VLLM_NO_USAGE_STATS") }}
+# No usage report to the engine's makers.
+- name: VLLM_NO_USAGE_STATS
+  value: "1"
+{{- end }}
+{{- with .Values.engine.apiKey.existingSecret }}
+- name: VLLM_API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $.Values.engine.apiKey.key }}
+{{- end }}
+{{- if eq .Values.weights.delivery "stream" }}
+{{ include "llm-inference.weights.s3Environment" . }}
+{{- if .Values.weights.source.s3.endpointUrl }}
+# S3-compatible stores are addressed by path: their certificates and names do not cover bucket.host.
+- name: RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING
+  value: "0"
+{{- end }}
+{{- end }}
+{{- range $name, $value := .Values.engine.extraEnv }}
+- name: {{ $name }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- end -}}
+
+{{/*
+Where compiled kernels are kept: pod-local, or a directory of the shared claim. A compiled kernel is only right for one
+image, one set of options and one GPU (the engine's own cache key), so that the directory carries a hash of them.
+*/}}
+{{- define "llm-inference.engine.cacheRoot" -}}
+{{- if .Values.engine.compileCache.enabled -}}
+{{-   $gpus := list -}}
+{{-   range .Derived.candidateTypes -}}{{- $gpus = append $gpus (get $.Catalog.instances .).gpu -}}{{- end -}}
+{{-   $content := list (include "llm-inference.engine.image" .) (include "llm-inference.engine.arguments" .) .Values.engine.extraEnv ($gpus | uniq) | toJson -}}
+/compile-cache/{{ $content | sha256sum | trunc 16 }}
+{{- else -}}
+{{ include "llm-inference.engine.home" . }}/.cache/vllm
+{{- end -}}
+{{- end -}}
+
+{{/* Pod-level scheduling: tolerations, node selector, affinity, spread. All derived from `nodes` and `engine.topologySpread`. */}}
+{{- define "llm-inference.engine.scheduling" -}}
+nodeSelector:
+  {{ include "llm-inference.pool.label" . }}: {{ include "llm-inference.pool.name" . | quote }}
+  {{- with .Values.nodes.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .Values.nodes.instanceTypes }}
+affinity:
+  nodeAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      nodeSelectorTerms:
+        - matchExpressions:
+            - key: node.kubernetes.io/instance-type
+              operator: In
+              values: {{ toJson . }}
+{{- end }}
+{{- with .Values.nodes.taints }}
+tolerations:
+  {{- range $key, $taint := . }}
+  - key: {{ $key }}
+    {{- if $taint.value }}
+    operator: Equal
+    value: {{ $taint.value | quote }}
+    {{- else }}
+    operator: Exists
+    {{- end }}
+    effect: {{ $taint.effect }}
+  {{- end }}
+{{- end }}
+{{- if .Values.engine.topologySpread.enabled }}
+topologySpreadConstraints:
+  # A preference: GPUs run out in single zones, and a replica in the wrong zone is better than none.
+  - topologyKey: topology.kubernetes.io/zone
+    maxSkew: {{ .Values.engine.topologySpread.maxSkew }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "llm-inference.selectorLabels" (dict "root" . "component" "engine") | nindent 8 }}
+    # Counts the pods of one revision, so that a rolling update spreads too.
+    matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- end -}}
+
+{{/* Annotations of the pod: what cannot be read from the command line, for chartproof, and Karpenter's pause. */}}
+{{- define "llm-inference.engine.podAnnotations" -}}
+chartproof.io/model: {{ .Values.model.id | quote }}
+chartproof.io/precision: {{ .Values.model.precision | quote }}
+chartproof.io/weights-gigabytes: {{ .Derived.weightsGigabytes | toString | quote }}
+chartproof.io/weights-delivery: {{ .Derived.delivery }}
+chartproof.io/engine-version: {{ .Values.engine.version | quote }}
+chartproof.io/image-gigabytes: {{ .Values.engine.image.compressedGigabytes | toString | quote }}
+{{- with .Derived.nodeFamily }}
+chartproof.io/node-family: {{ . }}
+{{- end }}
+{{- with include "llm-inference.engine.doNotDisrupt" . }}
+# A duration, not "true": a pod that is loading stays where it is, one that serves may move.
+karpenter.sh/do-not-disrupt: {{ . | quote }}
+{{- end }}
+{{- with include "llm-inference.observability.podAnnotations" . }}
+{{ . }}
+{{- end }}
+{{- with .Values.engine.podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* How long after its start Karpenter leaves a pod alone: its download and its startup budget; empty: not at all. */}}
+{{- define "llm-inference.engine.doNotDisrupt" -}}
+{{- if eq .Values.nodes.provider "karpenter" -}}
+{{-   if kindIs "invalid" .Values.engine.doNotDisrupt -}}
+{{-     printf "%ds" (add .Derived.transferSeconds .Derived.startupBudgetSeconds) -}}
+{{-   else -}}
+{{-     .Values.engine.doNotDisrupt -}}
+{{-   end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Security context of the pod: Pod Security "restricted". */}}
+{{- define "llm-inference.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: {{ .uid }}
+# The image's user belongs to group 0, and its home is writable for that group.
+runAsGroup: 0
+fsGroup: {{ .uid }}
+# A volume of hundreds of gigabytes is not walked at every start.
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* Security context of a container: dict readOnlyRootFilesystem. */}}
+{{- define "llm-inference.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: {{ .readOnlyRootFilesystem }}
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/*
+The Deployment's `replicas`, or nothing.
+
+Without autoscaling it is the value. With it, the autoscaler owns the field: setting it would reset the count at every
+upgrade. Two facts of Kubernetes and Helm make "leave it out" wrong in two cases:
+* A Deployment created without the field gets 1. With `minReplicas: 0` that one pod would start a GPU node, so an
+  installation says 0.
+* A field that a release has once set must not vanish. Helm 3's three-way merge then deletes it, and so does
+  server-side apply (Helm 4) while nobody else has written it; the API server fills in 1, and a model with ten replicas
+  loses nine. So an upgrade of a release that has set the field (the annotation says so) repeats the count that is
+  live: no change to either.
+`helm template` knows no cluster: tools that apply its output (Argo CD) must ignore differences of /spec/replicas.
+*/}}
+{{- define "llm-inference.engine.replicas" -}}
+{{- if not .Values.autoscaling.enabled -}}
+{{ int64 .Values.engine.replicas }}
+{{- else if .Release.IsInstall -}}
+{{-   if eq (int64 .Values.autoscaling.minReplicas) 0 -}}0{{- end -}}
+{{- else -}}
+{{-   $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "llm-inference.engine.name" .) | default dict -}}
+{{-   if eq (dig "metadata" "annotations" "llm-inference.io/replicas" "" $live) "set" -}}
+{{ dig "spec" "replicas" 1 $live | int64 }}
+{{-   end -}}
+{{- end -}}
+{{- end -}}

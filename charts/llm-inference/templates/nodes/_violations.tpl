@@ -1,0 +1,2 @@
+{{- define "llm-inference.nodes.violations" -}}
+{{- end -}}

@@ -1,0 +1,2 @@
+{{- define "llm-inference.security.violations" -}}
+{{- end -}}

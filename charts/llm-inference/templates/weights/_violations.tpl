@@ -1,0 +1,2 @@
+{{- define "llm-inference.weights.violations" -}}
+{{- end -}}
