@@ -26,18 +26,14 @@ _CHUNK_BYTES = 1024 * 1024
 _SPACE = re.compile(r"\s*")
 
 
-def read_release(path: Path, *, namespace: str = "default") -> Release:
-    """The release that one file makes, or all manifest files below a directory together.
-
-    Raises InputError where something cannot be read or holds no manifests.
-    """
-    files = manifest_files(path) if path.is_dir() else [path]
+def read_files(files: Sequence[Path], *, name: str, namespace: str = "default") -> Release:
+    """The release that files make together. Raises InputError where one cannot be read or none has an object."""
     found = [each for file in files for each in parse(read_text(file), origin=str(file))]
-    return _release(path.name or str(path), str(path), namespace, found)
+    return _release(name, name, namespace, found)
 
 
 def read_stream(stream: BinaryIO, *, name: str = STDIN, namespace: str = "default") -> Release:
-    """The release that a stream such as stdin makes. Raises InputError as `read_release`."""
+    """The release that a stream such as stdin makes. Raises InputError as `read_files`."""
     if stream.isatty():
         print("reading manifests from the terminal; end with Ctrl-D", file=sys.stderr)
     text = _decode(_read_limited(stream, name), name)
@@ -73,6 +69,17 @@ def read_text(path: Path) -> str:
         raise InputError("this is a directory, a file is expected", where=str(path)) from error
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path), how="check its permissions") from error
+
+
+def is_manifest(text: str, *, origin: str) -> bool:
+    """Whether a text holds Kubernetes objects rather than the values of a chart.
+
+    Judged by the first document that is not empty: values are one mapping without `apiVersion` and
+    `kind`. An empty text counts as manifests, of which it has none. Raises InputError where the
+    text cannot be read.
+    """
+    first = next((body for _, body in _values(text, origin) if body is not None), None)
+    return not isinstance(first, dict) or "apiVersion" in first or "kind" in first
 
 
 def parse(text: str, *, origin: str) -> Iterator[tuple[str, dict[str, Any]]]:

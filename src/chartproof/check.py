@@ -1,0 +1,107 @@
+"""Everything `chartproof check` proves about releases: schemas, rules, suppressions."""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chartproof import suppression
+from chartproof.errors import UsageError
+from chartproof.findings import Finding, Severity
+from chartproof.inputs import Failure
+from chartproof.release import Release
+from chartproof.reserved_rules import documented_rules
+from chartproof.rules.registry import Rule, all_rules, check_release
+from chartproof.schema import check_schemas
+
+_SCHEMA_RULES = frozenset({"LLM012", "LLM013", "LLM014"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseResult:
+    """What was found in one release: `documents` were looked at, `suppressed` findings accepted."""
+
+    name: str
+    documents: int
+    findings: tuple[Finding, ...]
+    suppressed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was found in all releases, and which inputs made none."""
+
+    releases: tuple[ReleaseResult, ...]
+    failures: tuple[Failure, ...] = ()
+
+    def count(self, severity: Severity) -> int:
+        """How many findings have exactly this severity."""
+        return sum(finding.severity is severity for each in self.releases for finding in each.findings)
+
+    @property
+    def documents(self) -> int:
+        """How many documents were looked at."""
+        return sum(each.documents for each in self.releases)
+
+    @property
+    def suppressed(self) -> int:
+        """How many findings were accepted by annotations."""
+        return sum(each.suppressed for each in self.releases)
+
+    def fails(self, threshold: Severity) -> bool:
+        """Whether any finding is at or above the threshold."""
+        return any(finding.severity >= threshold for each in self.releases for finding in each.findings)
+
+
+def check(
+    releases: Sequence[Release],
+    *,
+    selected: frozenset[str] | None = None,
+    today: dt.date | None = None,
+    failures: Sequence[Failure] = (),
+) -> Result:
+    """Check releases against the rules whose ids are `selected` (default: all).
+
+    `today` decides which suppressions have expired (default: the system's date).
+    """
+    ids = frozenset(each.id for each in documented_rules()) if selected is None else selected
+    day = today or dt.datetime.now(tz=dt.UTC).date()
+    schemas = check_schemas(releases) if releases and ids & _SCHEMA_RULES else {}
+    rules = tuple(each for each in all_rules() if each.id in ids)
+    results = []
+    for release in releases:
+        violations = [each for each in schemas.get(release.name, []) if each.rule in ids]
+        outcome = suppression.apply(release, [*violations, *check_release(release, rules)], ids, day)
+        ordered = sorted(outcome.findings, key=lambda each: (-each.severity, each.rule, each.object, each.path))
+        results.append(ReleaseResult(release.name, len(release.documents), tuple(ordered), outcome.suppressed))
+    return Result(tuple(results), tuple(failures))
+
+
+def select(chosen: Sequence[str], ignored: Sequence[str]) -> frozenset[str]:
+    """The ids that `--select` and `--ignore` leave: ids, names, or the beginning of ids such as `LLM2`.
+
+    Raises UsageError for a word that means no rule.
+    """
+    ids = {each.id for each in documented_rules()}
+    kept = set().union(*map(_meaning, chosen)) if chosen else ids
+    return frozenset(kept.difference(*map(_meaning, ignored)))
+
+
+def find_rule(word: str) -> Rule:
+    """The rule of this id or name. Raises UsageError with the closest ones."""
+    rules = documented_rules()
+    for each in rules:
+        if word.upper() == each.id or word.lower() == each.name:
+            return each
+    known = {key: each for each in rules for key in (each.id, each.name)}
+    close = [*difflib.get_close_matches(word.lower(), known, n=3), *difflib.get_close_matches(word.upper(), known, n=3)]
+    offered = ", ".join(f"{known[key].id} {known[key].name}" for key in close[:3])
+    how = f"did you mean {offered}?" if offered else "`chartproof rules` lists all"
+    raise UsageError(f"there is no rule {word!r}", how=how)
+
+
+def _meaning(word: str) -> set[str]:
+    begun = {each.id for each in documented_rules() if each.id.startswith(word.upper())}
+    return begun if begun and word.upper().startswith("LLM") else {find_rule(word).id}
