@@ -1,0 +1,259 @@
+"""Every alert and dashboard query against Prometheus' own rule engine (promtool)."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chartproof import toolchain
+from chartproof.helm import render
+from chartproof.release import Release
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+CHART = REPOSITORY / "charts" / "llm-inference"
+MODEL_PRESET = REPOSITORY / "values" / "qwen2.5-7b-g5.yaml"
+PLATFORM_PRESET = REPOSITORY / "values" / "platform-eks.yaml"
+
+STEP_SECONDS = 30
+BEFORE, DURING, AFTER = 3000, 90, 150  # samples: 25 hours, 45 minutes, 75 minutes
+DURING_FAULT = "25h44m"
+AFTER_RECOVERY = "27h"
+
+HEALTHY: list[dict[str, Any]] = yaml.safe_load((HERE / "healthy.yaml").read_text())
+FAULTS: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "faults.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def model_release() -> Release:
+    return render(MODEL_PRESET)
+
+
+@pytest.fixture(scope="module")
+def platform_release() -> Release:
+    return render(PLATFORM_PRESET)
+
+
+@pytest.fixture(scope="module")
+def rules(model_release: Release, platform_release: Release) -> list[dict[str, Any]]:
+    return [
+        dict(group)
+        for release in (model_release, platform_release)
+        for document in release.of_kind("PrometheusRule")
+        for group in document.get("spec", "groups")
+    ]
+
+
+@pytest.fixture(scope="module")
+def names(model_release: Release) -> dict[str, str]:
+    """What the placeholders of the series stand for in this release."""
+    (deployment,) = model_release.of_kind("Deployment")
+    (scaled_object,) = model_release.of_kind("ScaledObject")
+    common = 'namespace="llm",engine="0",model_name="qwen2.5-7b",job="x"'
+    dcgm = 'modelName="NVIDIA A10G",namespace="gpu",pod="dcgm"'
+    return {
+        "@deployment": deployment.name,
+        "@scaledobject": scaled_object.name,
+        "@a": f'{common},pod="{deployment.name}-a"',
+        "@b": f'{common},pod="{deployment.name}-b"',
+        "@http": f'namespace="llm",pod="{deployment.name}-a",job="x"',
+        "@gpu_a": f'gpu="0",UUID="GPU-a",Hostname="node-a",instance="node-a:9400",{dcgm}',
+        "@gpu_b": f'gpu="1",UUID="GPU-b",Hostname="node-b",instance="node-b:9400",{dcgm}',
+    }
+
+
+def _values(entry: dict[str, Any], fault: float | None | str) -> str:
+    """The three stretches of a series in promtool's notation; `fault` is "same" where nothing changes."""
+    if "rate" in entry:
+        per_sample = entry["rate"] * STEP_SECONDS
+        changed = per_sample if isinstance(fault, str) else (fault or 0) * STEP_SECONDS
+        first = BEFORE * per_sample
+        second = first + DURING * changed
+        stretches = [f"0+{per_sample}x{BEFORE - 1}", f"{first}+{changed}x{DURING - 1}", f"{second}+{per_sample}x{AFTER - 1}"]
+        if fault is None:
+            stretches[1] = f"_x{DURING}"
+        return " ".join(stretches)
+
+    def level(value: float | None, samples: int) -> str:
+        return f"_x{samples}" if value is None else f"{value}x{samples - 1}"
+
+    normal = entry["gauge"]
+    changed_level = normal if isinstance(fault, str) else fault
+    return " ".join((level(normal, BEFORE), level(changed_level, DURING), level(normal, AFTER)))
+
+
+def _series(names: dict[str, str], change: dict[str, float | None]) -> list[dict[str, str]]:
+    found = []
+    matched: set[str] = set()
+    for entry in HEALTHY:
+        series = re.sub(r"@\w+", lambda match: names[match[0]], entry["series"])
+        fault: float | None | str = "same"
+        for pattern, value in change.items():
+            if re.search(pattern, series):
+                fault = value
+                matched.add(pattern)
+        found.append({"series": series, "values": _values(entry, fault)})
+    assert matched == set(change), f"patterns that match no series: {set(change) - matched}"
+    return found
+
+
+def _promtool(tmp_path: Path, rules: list[dict[str, Any]], tests: list[dict[str, Any]]) -> None:
+    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": rules}))
+    document = {"rule_files": ["rules.yaml"], "evaluation_interval": f"{STEP_SECONDS}s", "tests": tests}
+    (tmp_path / "test.yaml").write_text(json.dumps(document))
+    result = subprocess.run(
+        [toolchain.resolve("promtool"), "test", "rules", "test.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def _firing(names_of_alerts: list[str], at: str) -> list[dict[str, Any]]:
+    """Expressions that say which alerts fire at a time, and that no other does."""
+    expected = "|".join(names_of_alerts) or "none"
+    others = f'count(ALERTS{{alertstate="firing",alertname!~"{expected}"}}) or vector(0)'
+    return [
+        *(
+            {
+                "expr": f'count(ALERTS{{alertstate="firing",alertname="{name}"}}) > bool 0',
+                "eval_time": at,
+                "exp_samples": [{"labels": "{}", "value": 1}],
+            }
+            for name in names_of_alerts
+        ),
+        {"expr": others, "eval_time": at, "exp_samples": [{"labels": "{}", "value": 0}]},
+    ]
+
+
+def test_promtool_accepts_the_rules(tmp_path: Path, rules: list[dict[str, Any]]) -> None:
+    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": rules}))
+    command = [toolchain.resolve("promtool"), "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_alert_has_a_fault_and_every_fault_an_alert(rules: list[dict[str, Any]]) -> None:
+    alerts = {rule["alert"] for group in rules for rule in group["rules"] if "alert" in rule}
+    assert alerts == set(FAULTS)
+
+
+@pytest.mark.parametrize("alert", sorted(FAULTS))
+def test_alert_fires_for_its_fault_alone_and_clears(
+    alert: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
+) -> None:
+    fault = FAULTS[alert]
+    expected = [alert, *fault.get("also", [])]
+    at = fault.get("at", DURING_FAULT)
+    test = {
+        "interval": f"{STEP_SECONDS}s",
+        "input_series": _series(names, fault["change"]),
+        "promql_expr_test": [*_firing([], "24h59m"), *_firing(expected, at), *_firing([], AFTER_RECOVERY)],
+    }
+    _promtool(tmp_path, rules, [test])
+
+
+def test_alert_of_lost_targets_fires_when_no_replica_is_scraped(
+    tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
+) -> None:
+    test = {
+        "interval": f"{STEP_SECONDS}s",
+        "input_series": _series(names, {"vllm:.*": None, "http_requests_total": None}),
+        "promql_expr_test": [*_firing(["LlmAutoscalerBlind"], DURING_FAULT), *_firing([], AFTER_RECOVERY)],
+    }
+    _promtool(tmp_path, rules, [test])
+
+
+def test_a_model_at_zero_replicas_is_not_blind(
+    tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
+) -> None:
+    change = {"vllm:.*": None, "http_requests_total": None, "kube_deployment_.*": 0, "status_desired_replicas": 0}
+    test = {
+        "interval": f"{STEP_SECONDS}s",
+        "input_series": _series(names, change),
+        "promql_expr_test": _firing([], DURING_FAULT),
+    }
+    _promtool(tmp_path, rules, [test])
+
+
+def _dashboards(release: Release) -> dict[str, Any]:
+    return {
+        name: json.loads(text)
+        for document in release.of_kind("ConfigMap")
+        for name, text in (document.get("data") or {}).items()
+        if name.endswith(".json")
+    }
+
+
+def _queries(release: Release) -> list[tuple[str, str]]:
+    return [
+        (f"{name}: {panel['title']}", target["expr"])
+        for name, dashboard in _dashboards(release).items()
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", [])
+    ]
+
+
+def test_every_dashboard_query_returns_data(
+    tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str], platform_release: Release
+) -> None:
+    queries = _queries(platform_release)
+    assert len(queries) > 35
+
+    def concrete(query: str) -> str:
+        return query.replace("$namespace", ".*").replace("$model", ".*").replace("$__rate_interval", "5m")
+
+    # x == x drops NaN, so that a division by nothing does not pass for data.
+    expressions = [
+        {
+            "expr": f"count(({concrete(query)}) == ({concrete(query)})) > bool 0",
+            "eval_time": "24h59m",
+            "exp_samples": [{"labels": "{}", "value": 1}],
+        }
+        for _, query in queries
+    ]
+    series = _series(names, {})
+    _promtool(tmp_path, rules, [{"interval": f"{STEP_SECONDS}s", "input_series": series, "promql_expr_test": expressions}])
+
+
+def test_dashboards_are_placed_without_overlap(platform_release: Release) -> None:
+    dashboards = _dashboards(platform_release)
+    assert {each["uid"] for each in dashboards.values()} == {"llm-scaling", "llm-latency", "llm-cost", "llm-gpu"}
+    for dashboard in dashboards.values():
+        taken: set[tuple[int, int]] = set()
+        for panel in dashboard["panels"]:
+            place = panel["gridPos"]
+            cells = {
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
+            }
+            assert place["x"] + place["w"] <= 24
+            assert not cells & taken
+            taken |= cells
+
+
+def test_every_alert_has_severity_summary_and_a_runbook_that_exists(rules: list[dict[str, Any]]) -> None:
+    for group in rules:
+        for rule in group["rules"]:
+            if "alert" not in rule:
+                continue
+            assert rule["labels"]["severity"] in {"warning", "critical"}
+            assert rule["annotations"]["summary"]
+            assert rule["annotations"]["description"]
+            page = rule["annotations"]["runbook_url"].rpartition("/")[2]
+            assert (REPOSITORY / "docs" / "runbooks" / page).is_file(), page
+
+
+def test_no_placeholder_is_left_over(rules: list[dict[str, Any]], platform_release: Release) -> None:
+    assert "${" not in json.dumps(rules)
+    assert "${" not in json.dumps(_dashboards(platform_release)).replace("${datasource}", "")
