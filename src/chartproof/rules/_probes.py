@@ -166,3 +166,14 @@ def load_time(engine: EngineContainer, release: Release) -> LoadTime:
     seconds = dig(facts, "startSeconds", default={})
     least = min(seconds[name] for name in ("initialise", "initialiseEager", "initialiseCached"))
     return LoadTime(float(seconds["process"]) + float(least), planned=False)
+
+
+#: An initial delay from which on it stands for a startup probe, in seconds.
+LONG_DELAY_SECONDS = 30
+
+
+def delays_instead(engine: EngineContainer) -> list[Probe]:
+    """Probes that wait with `initialDelaySeconds` for a load that a startup probe should cover."""
+    if probe(engine, "startupProbe") is not None:
+        return []
+    return [each for each in probes(engine) if each.initial_delay >= LONG_DELAY_SECONDS]
