@@ -1,0 +1,96 @@
+{{/*
+PromQL of the triggers.
+
+Every trigger has `ignoreNullValues: "false"`: an empty result is an error and holds the replica count. So a query must
+be empty only when something is broken, and 0 when there is rightly nothing to count. The guard tells the two apart by
+kube-state-metrics:
+
+  replicas                     targets              result
+  none ready                   none                 0
+  all ready ones are scraped   as many              the aggregate
+  some ready, fewer scraped    some or none         empty: held until they are back
+  kube-state-metrics is lost   some                 the aggregate: its loss alone stops nothing
+  kube-state-metrics is lost   none                 empty: held
+
+Without it, KEDA's default takes lost targets for idleness and scales a loaded model to its minimum, or to zero.
+*/}}
+
+{{/* Label matchers of the engine's series of this release. */}}
+{{- define "llm-inference.autoscaling.matchers" -}}
+{{- include "llm-inference.derive" . -}}
+{{- $pods := printf "%s-[0-9a-z]+-[0-9a-z]{5}" (include "llm-inference.engine.name" . | replace "." `\\.`) -}}
+namespace="{{ .Release.Namespace }}",{{ .Catalog.engine.modelLabel }}="{{ .Derived.modelName }}",pod=~"{{ $pods }}"
+{{- end -}}
+
+{{/* A series of the engine by its name in the catalog: dict root, metric, suffix. */}}
+{{- define "llm-inference.autoscaling.series" -}}
+{{- include "llm-inference.derive" .root -}}
+{{- get .root.Derived.metrics .metric }}{{ .suffix | default "" }}{ {{- include "llm-inference.autoscaling.matchers" .root -}} }
+{{- end -}}
+
+{{/* Ready replicas by kube-state-metrics. `max`, because two of its pods report the same Deployment. */}}
+{{- define "llm-inference.autoscaling.ready" -}}
+max(kube_deployment_status_replicas_ready{namespace="{{ .Release.Namespace }}",deployment="{{ include "llm-inference.engine.name" . }}"})
+{{- end -}}
+
+{{/* Aggregate of a gauge over this release's replicas, guarded: dict root, aggregate (sum, count), metric. */}}
+{{- define "llm-inference.autoscaling.guarded" -}}
+{{- $series := include "llm-inference.autoscaling.series" (dict "root" .root "metric" .metric) -}}
+{{- if .root.Values.autoscaling.prometheus.kubeStateMetrics -}}
+{{- $ready := include "llm-inference.autoscaling.ready" .root -}}
+(
+  {{ .aggregate }}({{ $series }})
+  unless on() (count({{ $series }}) < on() {{ $ready }})
+)
+or on() ({{ $ready }} == 0)
+{{- else -}}
+{{ .aggregate }}({{ $series }})
+{{- end -}}
+{{- end -}}
+
+{{- define "llm-inference.autoscaling.query.running" -}}
+{{- include "llm-inference.autoscaling.guarded" (dict "root" . "aggregate" "sum" "metric" "running") -}}
+{{- end -}}
+
+{{- define "llm-inference.autoscaling.query.waiting" -}}
+{{- include "llm-inference.autoscaling.guarded" (dict "root" . "aggregate" "sum" "metric" "waiting") -}}
+{{- end -}}
+
+{{/* Sum, not mean: like requests, usage is divided by the replicas through the target per replica. */}}
+{{- define "llm-inference.autoscaling.query.kv_cache" -}}
+{{- include "llm-inference.autoscaling.guarded" (dict "root" . "aggregate" "sum" "metric" "kvCacheUsage") -}}
+{{- end -}}
+
+{{/* Replicas that report. */}}
+{{- define "llm-inference.autoscaling.query.replicas" -}}
+{{- include "llm-inference.autoscaling.guarded" (dict "root" . "aggregate" "count" "metric" "running") -}}
+{{- end -}}
+
+{{/*
+Time to first token. A quantile is NaN while no request arrives: `>= 0` drops it, and then it is 0 exactly where the
+guarded query finds nothing broken. The window spans 8 scrapes.
+*/}}
+{{- define "llm-inference.autoscaling.query.ttft" -}}
+{{- $buckets := include "llm-inference.autoscaling.series" (dict "root" . "metric" "timeToFirstToken" "suffix" "_bucket") -}}
+{{- $window := printf "%ds" (mul 8 (int .Values.observability.scrapeIntervalSeconds)) -}}
+(
+  histogram_quantile({{ .Values.autoscaling.signals.timeToFirstToken.quantile }}, sum by (le) (rate({{ $buckets }}[{{ $window }}]))) >= 0
+)
+or on() 0 * (
+  {{- include "llm-inference.autoscaling.query.running" . | nindent 2 }}
+)
+{{- end -}}
+
+{{/* The user's own query: one element whatever it returns, and 0 where nobody asked yet and the series does not exist. */}}
+{{- define "llm-inference.autoscaling.query.wake" -}}
+sum((
+  {{- .Values.autoscaling.wake.query | trim | nindent 2 }}
+) > 0)
+or vector(0)
+{{- end -}}
+
+{{/* Query of the OpenTelemetry add-on: `sum(name{label=value})`, nothing more. */}}
+{{- define "llm-inference.autoscaling.query.opentelemetry" -}}
+{{- include "llm-inference.derive" .root -}}
+sum({{ get .root.Derived.metrics .metric }}{ {{- .root.Catalog.engine.modelLabel }}={{ .root.Derived.modelName -}} })
+{{- end -}}

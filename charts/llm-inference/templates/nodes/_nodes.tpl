@@ -1,0 +1,126 @@
+{{/*
+What the node templates share. The pool's name and label come from _names.tpl, instance facts from _catalog.tpl.
+*/}}
+
+{{/* "true" where this release makes NodePools. */}}
+{{- define "llm-inference.nodes.pools.enabled" -}}
+{{- if and .Values.nodes.create (eq .Values.nodes.provider "karpenter") -}}true{{- end -}}
+{{- end -}}
+
+{{/* "true" where this release makes an EC2NodeClass. */}}
+{{- define "llm-inference.nodes.class.enabled" -}}
+{{- if and .Values.nodes.nodeClass.create (eq .Values.nodes.provider "karpenter") -}}true{{- end -}}
+{{- end -}}
+
+{{/* Name of the EC2NodeClass this release makes. */}}
+{{- define "llm-inference.nodes.class.name" -}}
+{{- .Values.nodes.nodeClass.name | default (include "llm-inference.fullname" .) -}}
+{{- end -}}
+
+{{/* Facts about operating systems and volumes, read once per render: `.NodeFacts` of the root context. */}}
+{{- define "llm-inference.nodes.facts" -}}
+{{- if not (hasKey . "NodeFacts") -}}
+{{-   $_ := set . "NodeFacts" (.Files.Get "files/catalog/operating-systems.yaml" | fromYaml) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Version of the AMI: the value, else the one the catalog pins for the family. */}}
+{{- define "llm-inference.nodes.class.amiVersion" -}}
+{{- include "llm-inference.nodes.facts" . -}}
+{{- .Values.nodes.nodeClass.amiVersion | default (get (get .NodeFacts.operatingSystems .Values.nodes.nodeClass.family) "amiVersion") -}}
+{{- end -}}
+
+{{/*
+"true" where every instance type of the pools has NVMe disks that RAID0 makes the place of images, logs and emptyDirs.
+*/}}
+{{- define "llm-inference.nodes.localDisks" -}}
+{{- include "llm-inference.catalog" . -}}
+{{- $without := list -}}
+{{- range $name, $instance := .Catalog.instances -}}
+{{-   if le (int $instance.nvmeGigabytes) 0 }}{{ $without = append $without $name }}{{ end -}}
+{{- end -}}
+{{- if and .Values.nodes.nodeClass.instanceStoreRaid0 .Catalog.instances (not $without) -}}true{{- end -}}
+{{- end -}}
+
+{{/*
+Least GiB of the volume that holds images and pods: the engine's image unpacked, weights that a pod downloads to local
+disk, and 20 GiB for the system's own images, logs and headroom below the image collection's threshold.
+*/}}
+{{- define "llm-inference.nodes.dataVolume.leastGibibytes" -}}
+{{- include "llm-inference.derive" . -}}
+{{- include "llm-inference.nodes.facts" . -}}
+{{- $bytes := mulf 1e9 (float64 .Values.engine.image.compressedGigabytes) (float64 .NodeFacts.imageUnpackFactor) -}}
+{{- $gibibytes := ceil (divf $bytes 1073741824) | int -}}
+{{- if and .Values.engine.enabled (eq .Values.weights.delivery "initDownload") -}}
+{{-   $gibibytes = add $gibibytes .Derived.downloadGibibytes -}}
+{{- end -}}
+{{- add 20 $gibibytes -}}
+{{- end -}}
+
+{{/*
+The data volume as JSON: size, iops, throughput. What values leave open is derived: with local disks for everything the
+volume only boots the node (50 GiB, gp3's least figures); without, it holds image and weights and is as fast as the
+slowest instance type can read, up to gp3's most.
+*/}}
+{{- define "llm-inference.nodes.dataVolume" -}}
+{{- include "llm-inference.catalog" . -}}
+{{- include "llm-inference.nodes.facts" . -}}
+{{- $gp3 := .NodeFacts.gp3 -}}
+{{- $given := .Values.nodes.nodeClass.dataVolume -}}
+{{- $local := include "llm-inference.nodes.localDisks" . -}}
+{{- $size := $given.size -}}
+{{- if not $size -}}
+{{-   $least := include "llm-inference.nodes.dataVolume.leastGibibytes" . | int -}}
+{{-   $size = printf "%dGi" (ternary 50 (max 100 (mul 10 (div (add $least 9) 10))) (not (empty $local)) | int) -}}
+{{- end -}}
+{{- $throughput := $given.throughputMebibytesPerSecond -}}
+{{- if not $throughput -}}
+{{-   if or $local (not .Catalog.instances) -}}
+{{-     $throughput = $gp3.leastThroughputMebibytesPerSecond -}}
+{{-   else -}}
+{{-     $throughput = $gp3.mostThroughputMebibytesPerSecond -}}
+{{-     range $_, $instance := .Catalog.instances -}}
+{{-       $throughput = min $throughput (floor (divf (mulf (float64 $instance.ebsMbps) 125000) 1048576)) -}}
+{{-     end -}}
+{{-   end -}}
+{{- end -}}
+{{- $iops := $given.iops | default (max $gp3.leastIops (ceil (divf (float64 $throughput) (float64 $gp3.throughputPerIops)))) -}}
+{{- dict "size" $size "iops" (int $iops) "throughput" (int $throughput) | toJson -}}
+{{- end -}}
+
+{{/* Seconds of a duration of hours, minutes and seconds (`1h30m`), as Karpenter writes them; empty for anything else. */}}
+{{- define "llm-inference.nodes.seconds" -}}
+{{- if regexMatch "^([0-9]+(s|m|h))+$" . -}}
+{{-   $seconds := 0 -}}
+{{-   range regexFindAll "[0-9]+[smh]" . -1 -}}
+{{-     $unit := get (dict "s" 1 "m" 60 "h" 3600) (regexFind "[smh]$" .) -}}
+{{-     $seconds = add $seconds (mul $unit (regexFind "^[0-9]+" . | int64)) -}}
+{{-   end -}}
+{{-   $seconds -}}
+{{- end -}}
+{{- end -}}
+
+{{/* How long a node may drain: the pods' own grace period and 5 minutes for their eviction. */}}
+{{- define "llm-inference.nodes.terminationGracePeriod" -}}
+{{- include "llm-inference.derive" . -}}
+{{- .Values.nodes.terminationGracePeriod | default (printf "%ds" (add .Derived.gracePeriodSeconds 300)) -}}
+{{- end -}}
+
+{{/* GPUs of the most replicas of this release, its rolling update included. */}}
+{{- define "llm-inference.nodes.gpusNeeded" -}}
+{{- include "llm-inference.derive" . -}}
+{{- mul (add .Derived.maxReplicas .Derived.surgeReplicas) .Derived.gpusPerReplica -}}
+{{- end -}}
+
+{{/* Most GPUs of one pool: the value, else what this release needs, in whole instances of the largest type. */}}
+{{- define "llm-inference.nodes.gpuLimit" -}}
+{{- include "llm-inference.derive" . -}}
+{{- if .Values.nodes.gpuLimit -}}
+{{-   .Values.nodes.gpuLimit -}}
+{{- else -}}
+{{-   $largest := 1 -}}
+{{-   range $_, $instance := .Catalog.instances }}{{ $largest = max $largest $instance.gpuCount }}{{ end -}}
+{{-   $needed := include "llm-inference.nodes.gpusNeeded" . | int64 -}}
+{{-   mul $largest (div (add $needed $largest -1) $largest) -}}
+{{- end -}}
+{{- end -}}
