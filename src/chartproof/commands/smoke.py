@@ -1,4 +1,4 @@
-"""`chartproof cluster` and `chartproof smoke`."""
+"""`chartproof smoke`: presets through their whole life on a real API server."""
 
 from __future__ import annotations
 
@@ -8,49 +8,25 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from chartproof import toolchain
-from chartproof.cluster import embedded, state
-from chartproof.cluster.smoke import Outcome, Smoke
+from chartproof.commands.cluster import add_state_dir
 from chartproof.errors import ExitCode, InputError
+
+if TYPE_CHECKING:
+    from chartproof.cluster.smoke import Outcome
 
 _CHART = Path("charts/llm-inference")
 _PLATFORM = "platform-eks.yaml"
 
 
-def register(commands: argparse._SubParsersAction[Any]) -> None:
-    """Add both commands to the program's parser."""
-    _register_cluster(commands)
-    _register_smoke(commands)
-
-
-def _register_cluster(commands: argparse._SubParsersAction[Any]) -> None:
-    parser = commands.add_parser(
-        "cluster",
-        help="start and stop a real Kubernetes API server with simulated GPU nodes",
-        description="A real control plane on the loopback interface; GPU nodes appear as pods ask for them.",
-    )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    up = actions.add_parser("up", help="start a cluster and print how to use it")
-    down = actions.add_parser("down", help="end a cluster and remove its data, also after a crash")
-    status = actions.add_parser("status", help="list clusters")
-    for each in (up, down):
-        each.add_argument("--name", default=state.DEFAULT_NAME, help="several may run side by side")
-    down.add_argument("--all", action="store_true", help="end every cluster of the state directory")
-    status.add_argument("--format", choices=("text", "json"), default="text")
-    for each in (up, down, status):
-        _add_state_dir(each)
-    up.set_defaults(run=_up)
-    down.set_defaults(run=_down)
-    status.set_defaults(run=_status)
-
-
-def _register_smoke(commands: argparse._SubParsersAction[Any]) -> None:
-    parser = commands.add_parser(
+def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
+    """Add the command to the program's parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(
         "smoke",
         help="install presets on a real API server, look, upgrade, uninstall",
         description="The platform preset is installed first and stays while the others come and go.",
+        allow_abbrev=False,
     )
     parser.add_argument("presets", nargs="+", type=Path, metavar="PRESET", help="values/NAME.yaml")
     parser.add_argument("--chart", type=Path, default=_CHART, help="the chart's directory")
@@ -62,55 +38,16 @@ def _register_smoke(commands: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--no-platform", action="store_true", help="install no platform preset")
     parser.add_argument("--format", choices=("text", "json"), default="text")
-    _add_state_dir(parser)
-    parser.set_defaults(run=_smoke)
+    add_state_dir(parser)
+    return parser
 
 
-def _add_state_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--state-dir",
-        type=Path,
-        metavar="DIR",
-        help="where clusters are kept; default: $XDG_STATE_HOME/chartproof or ~/.local/state/chartproof",
-    )
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Take every preset through its life; findings are what was not as it should be."""
+    from chartproof import toolchain  # noqa: PLC0415  (with cluster and helm, not needed for --help)
+    from chartproof.cluster import embedded  # noqa: PLC0415
+    from chartproof.cluster.smoke import Smoke  # noqa: PLC0415
 
-
-def _up(arguments: argparse.Namespace) -> ExitCode:
-    started = time.monotonic()
-    with embedded.unwinding():
-        cluster = embedded.up(arguments.name, state_dir=arguments.state_dir)
-    _tell(f"cluster {arguments.name} is up after {time.monotonic() - started:.1f} s; use it with:")
-    print(f"export KUBECONFIG={cluster.kubeconfig}")
-    _tell(f"kubectl is {toolchain.resolve('kubectl')}")
-    _tell(f"end it with: chartproof cluster down --name {arguments.name}")
-    return ExitCode.CLEAN
-
-
-def _down(arguments: argparse.Namespace) -> ExitCode:
-    names = [arguments.name]
-    if arguments.all:
-        names = [each.name for each in embedded.status(arguments.state_dir)]
-    for name in names:
-        existed = embedded.down(name, state_dir=arguments.state_dir)
-        _tell(f"cluster {name} {'is gone' if existed else 'did not exist'}")
-    return ExitCode.CLEAN
-
-
-def _status(arguments: argparse.Namespace) -> ExitCode:
-    clusters = embedded.status(arguments.state_dir)
-    if arguments.format == "json":
-        rows = [{**asdict(each), "directory": str(each.directory)} for each in clusters]
-        print(json.dumps({"clusters": rows}, indent=2))
-        return ExitCode.CLEAN
-    for each in clusters:
-        what = f"{each.server}, {each.nodes} nodes" if each.running else "left over; run cluster down"
-        print(f"{each.name}  {'running' if each.running else 'dead'}  {what}  {each.directory}")
-    if not clusters:
-        _tell("no cluster")
-    return ExitCode.CLEAN
-
-
-def _smoke(arguments: argparse.Namespace) -> ExitCode:
     presets: list[Path] = arguments.presets
     for each in presets:
         if not each.is_file():
