@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from chartproof import toolchain
-from chartproof.helm import render
+from chartproof.helm import Rendering, render
 from chartproof.release import Release
 
 HERE = Path(__file__).parent
@@ -32,12 +32,12 @@ FAULTS: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "faults.yaml").read_t
 
 @pytest.fixture(scope="module")
 def model_release() -> Release:
-    return render(MODEL_PRESET)
+    return render(Rendering(CHART, MODEL_PRESET.stem, "qwen", (MODEL_PRESET,)))
 
 
 @pytest.fixture(scope="module")
 def platform_release() -> Release:
-    return render(PLATFORM_PRESET)
+    return render(Rendering(CHART, PLATFORM_PRESET.stem, "platform", (PLATFORM_PRESET,)))
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +68,18 @@ def names(model_release: Release) -> dict[str, str]:
     }
 
 
-def _values(entry: dict[str, Any], fault: float | None | str) -> str:
+def _values(entry: dict[str, Any], fault: float | str | None) -> str:
     """The three stretches of a series in promtool's notation; `fault` is "same" where nothing changes."""
     if "rate" in entry:
         per_sample = entry["rate"] * STEP_SECONDS
         changed = per_sample if isinstance(fault, str) else (fault or 0) * STEP_SECONDS
         first = BEFORE * per_sample
         second = first + DURING * changed
-        stretches = [f"0+{per_sample}x{BEFORE - 1}", f"{first}+{changed}x{DURING - 1}", f"{second}+{per_sample}x{AFTER - 1}"]
+        stretches = [
+            f"0+{per_sample}x{BEFORE - 1}",
+            f"{first}+{changed}x{DURING - 1}",
+            f"{second}+{per_sample}x{AFTER - 1}",
+        ]
         if fault is None:
             stretches[1] = f"_x{DURING}"
         return " ".join(stretches)
@@ -93,7 +97,7 @@ def _series(names: dict[str, str], change: dict[str, float | None]) -> list[dict
     matched: set[str] = set()
     for entry in HEALTHY:
         series = re.sub(r"@\w+", lambda match: names[match[0]], entry["series"])
-        fault: float | None | str = "same"
+        fault: float | str | None = "same"
         for pattern, value in change.items():
             if re.search(pattern, series):
                 fault = value
@@ -222,7 +226,9 @@ def test_every_dashboard_query_returns_data(
         for _, query in queries
     ]
     series = _series(names, {})
-    _promtool(tmp_path, rules, [{"interval": f"{STEP_SECONDS}s", "input_series": series, "promql_expr_test": expressions}])
+    _promtool(
+        tmp_path, rules, [{"interval": f"{STEP_SECONDS}s", "input_series": series, "promql_expr_test": expressions}]
+    )
 
 
 def test_dashboards_are_placed_without_overlap(platform_release: Release) -> None:
