@@ -9,11 +9,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from chartproof import kubernetes_yaml
 from ci.generate import values_comments
 from ci.generate.artifacts import ROOT, Artifact, GenerationError, between_markers, cell
 from ci.generate.values_comments import Entry
-
-from chartproof import kubernetes_yaml
 
 _SOURCE = "values.schema.yaml"
 

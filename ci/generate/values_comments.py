@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ci.generate.artifacts import ROOT, GenerationError
 
 from chartproof import kubernetes_yaml
+from ci.generate.artifacts import ROOT, GenerationError
 
 _COMMENT = re.compile(r"\s*#\s?(.*)")
 _START = re.compile(r"--\s+(.*)")

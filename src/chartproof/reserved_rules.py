@@ -39,12 +39,12 @@ def unknown_kind() -> None:
     """No schema knows the object's kind in this API version.
 
     What:
-    The object's `apiVersion` and `kind` are none of Kubernetes' own and of no operator that chartproof has
-    schemas of. Reported by the two schema engines.
+        The object's `apiVersion` and `kind` are none of Kubernetes' own and of no operator that chartproof has
+        schemas of. Reported by the two schema engines.
 
     Why it hurts:
-    A kind that cannot be validated is not skipped in silence: it is a typing error, an API version that the
-    cluster no longer serves, or an operator whose CRDs are missing there, and the installation fails half-way.
+        A kind that cannot be validated is not skipped in silence: it is a typing error, an API version that the
+        cluster no longer serves, or an operator whose CRDs are missing there, and the installation fails half-way.
 
     Bad:
         apiVersion: keda.sh/v1
@@ -55,7 +55,7 @@ def unknown_kind() -> None:
         kind: ScaledObject
 
     References:
-    https://kubernetes.io/docs/reference/using-api/deprecation-guide/
+        https://kubernetes.io/docs/reference/using-api/deprecation-guide/
     """
 
 
@@ -64,12 +64,12 @@ def schema_violation() -> None:
     """A field is unknown, missing or of the wrong type.
 
     What:
-    The object does not fit the schema of its kind, closed objects included: a misspelled field is a violation.
-    Reported when both schema engines say so.
+        The object does not fit the schema of its kind, closed objects included: a misspelled field is a violation.
+        Reported when both schema engines say so.
 
     Why it hurts:
-    The API server refuses wrong types, and drops unknown fields: a misspelled `startupProb` installs cleanly and
-    protects nothing.
+        The API server refuses wrong types, and drops unknown fields: a misspelled `startupProb` installs cleanly and
+        protects nothing.
 
     Bad:
         spec:
@@ -81,7 +81,7 @@ def schema_violation() -> None:
           replicas: 2
 
     References:
-    https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation
+        https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation
     """
 
 
@@ -90,11 +90,11 @@ def schema_engines_disagree() -> None:
     """One schema engine accepts the object and the other refuses it.
 
     What:
-    kubeconform and jsonschema validate every object against the same schema; here they differ.
+        kubeconform and jsonschema validate every object against the same schema; here they differ.
 
     Why it hurts:
-    One of two independent validators is wrong, so neither verdict can be trusted. It is most often a schema
-    keyword that one of them reads differently.
+        One of two independent validators is wrong, so neither verdict can be trusted. It is most often a schema
+        keyword that one of them reads differently.
 
     Bad:
         kubeconform: valid
@@ -105,8 +105,8 @@ def schema_engines_disagree() -> None:
         jsonschema: valid
 
     References:
-    https://github.com/yannh/kubeconform
-    https://python-jsonschema.readthedocs.io
+        https://github.com/yannh/kubeconform
+        https://python-jsonschema.readthedocs.io
     """
 
 
@@ -115,11 +115,11 @@ def contradicting_values() -> None:
     """Two values of the chart exclude each other.
 
     What:
-    The chart refuses a pair of values of which only one can hold, where no rule with an id of its own covers the
-    case. Reported while rendering, together with every other refusal.
+        The chart refuses a pair of values of which only one can hold, where no rule with an id of its own covers the
+        case. Reported while rendering, together with every other refusal.
 
     Why it hurts:
-    One of the two would be ignored in silence, and it would be anybody's guess which.
+        One of the two would be ignored in silence, and it would be anybody's guess which.
 
     Bad:
         weights:
@@ -135,7 +135,7 @@ def contradicting_values() -> None:
             existingClaim: weights
 
     References:
-    The chart's README.md lists every value and what it excludes.
+        The chart's README.md lists every value and what it excludes.
     """
 
 
@@ -144,11 +144,11 @@ def missing_value() -> None:
     """A value is required with what else is switched on, and not set.
 
     What:
-    The chart needs a value for which no default can be right, such as the bucket of an S3 source or the role of
-    the nodes. Reported while rendering.
+        The chart needs a value for which no default can be right, such as the bucket of an S3 source or the role of
+        the nodes. Reported while rendering.
 
     Why it hurts:
-    The release would install and its pods would wait or crash, each with a message that is far from the cause.
+        The release would install and its pods would wait or crash, each with a message that is far from the cause.
 
     Bad:
         weights:
@@ -161,7 +161,7 @@ def missing_value() -> None:
             s3: {uri: "s3://example-llm-weights/qwen2.5-7b-instruct", region: us-east-1}
 
     References:
-    The chart's README.md lists every value.
+        The chart's README.md lists every value.
     """
 
 
@@ -170,11 +170,11 @@ def unknown_catalog_key() -> None:
     """A model, precision, instance type or engine version is not in the catalog.
 
     What:
-    The chart derives memory, probes, targets and limits from `files/catalog`; the key it is given is not there.
-    Reported while rendering.
+        The chart derives memory, probes, targets and limits from `files/catalog`; the key it is given is not there.
+        Reported while rendering.
 
     Why it hurts:
-    Without the facts nothing can be derived, and a misspelled instance type would become a pool without nodes.
+        Without the facts nothing can be derived, and a misspelled instance type would become a pool without nodes.
 
     Bad:
         nodes:
@@ -185,7 +185,7 @@ def unknown_catalog_key() -> None:
           instanceTypes: [g5.xlarge]
 
     References:
-    charts/llm-inference/files/catalog; `model.profile` describes a model that is not in it.
+        charts/llm-inference/files/catalog; `model.profile` describes a model that is not in it.
     """
 
 
@@ -194,10 +194,10 @@ def unused_value() -> None:
     """A value is set that has no effect.
 
     What:
-    The value belongs to a feature that is off, or to another choice than the one made. Reported while rendering.
+        The value belongs to a feature that is off, or to another choice than the one made. Reported while rendering.
 
     Why it hurts:
-    Its author believes that it works.
+        Its author believes that it works.
 
     Bad:
         autoscaling:
@@ -210,7 +210,7 @@ def unused_value() -> None:
           maxReplicas: 8
 
     References:
-    The chart's README.md says what each value belongs to.
+        The chart's README.md says what each value belongs to.
     """
 
 
@@ -219,11 +219,11 @@ def unused_suppression() -> None:
     """A suppression that suppresses nothing.
 
     What:
-    The object carries an annotation `chartproof.io/ignore.LLM###` of a rule that finds nothing here, or that does
-    not exist. Rules that are not run, by `--select` or `--ignore`, are left in peace.
+        The object carries an annotation `chartproof.io/ignore.LLM###` of a rule that finds nothing here, or that does
+        not exist. Rules that are not run, by `--select` or `--ignore`, are left in peace.
 
     Why it hurts:
-    A suppression that outlives its reason hides the same fault when it comes back.
+        A suppression that outlives its reason hides the same fault when it comes back.
 
     Bad:
         metadata:
@@ -235,7 +235,7 @@ def unused_suppression() -> None:
           annotations: {}
 
     References:
-    README.md, "Accepting a finding"
+        README.md, "Accepting a finding"
     """
 
 
@@ -244,11 +244,11 @@ def expired_suppression() -> None:
     """A suppression whose last day is over.
 
     What:
-    The annotation `chartproof.io/ignore.LLM###` has `until=` with a date in the past, or one that is no date. It
-    no longer suppresses.
+        The annotation `chartproof.io/ignore.LLM###` has `until=` with a date in the past, or one that is no date. It
+        no longer suppresses.
 
     Why it hurts:
-    Somebody promised to be done by then. The finding is reported again, and this one says since when.
+        Somebody promised to be done by then. The finding is reported again, and this one says since when.
 
     Bad:
         metadata:
@@ -261,7 +261,7 @@ def expired_suppression() -> None:
             chartproof.io/ignore.LLM402: "key comes with the gateway; until=2099-12-31"
 
     References:
-    README.md, "Accepting a finding"
+        README.md, "Accepting a finding"
     """
 
 
@@ -270,10 +270,10 @@ def suppression_without_reason() -> None:
     """A suppression that does not say why.
 
     What:
-    The annotation `chartproof.io/ignore.LLM###` has no text beside its date. It does not suppress.
+        The annotation `chartproof.io/ignore.LLM###` has no text beside its date. It does not suppress.
 
     Why it hurts:
-    Nobody can tell later whether it still holds.
+        Nobody can tell later whether it still holds.
 
     Bad:
         metadata:
@@ -286,5 +286,5 @@ def suppression_without_reason() -> None:
             chartproof.io/ignore.LLM402: "reached through the gateway only; until=2099-12-31"
 
     References:
-    README.md, "Accepting a finding"
+        README.md, "Accepting a finding"
     """
