@@ -75,11 +75,11 @@ demo: $(INSTALLED) ## Boot a control plane, install the platform and a model, te
 
 .PHONY: bench
 bench: setup ## Time to render and check each preset, against one plain `helm template`
-	$(BIN)/python ci/bench.py $(PRESETS)
+	$(BIN)/python -m benchmarks.check_presets $(PRESETS)
 
 .PHONY: generate
 generate: setup ## Make the committed generated files again
-	$(BIN)/python ci/generate
+	$(BIN)/python -m ci.generate
 
 .PHONY: schemas
 schemas: setup ## Make schemas/ again from the pinned modules

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from ci.generate.artifacts import Artifact, GenerationError
 
 #: Modules with a function `artifacts()`, by the name they are asked for.
-GENERATORS = ("charts",)
+GENERATORS = ("charts", "command_page", "preset_table", "rule_pages")
 _SHOWN_LINES = 20
 
 
@@ -38,13 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\n".join(_difference(each)), file=sys.stderr)
         else:
             each.write()
-            print(f"wrote {each.path}", file=sys.stderr)
+            print(f"{'removed' if each.content is None else 'wrote'} {each.path}", file=sys.stderr)
     return 1 if stale and options.check else 0
 
 
 def _difference(artifact: Artifact) -> list[str]:
     lines = difflib.unified_diff(
-        (artifact.current or "").splitlines(), artifact.content.splitlines(), "on disk", "generated", lineterm="", n=1
+        (artifact.current or "").splitlines(),
+        (artifact.content or "").splitlines(),
+        "on disk",
+        "generated",
+        lineterm="",
+        n=1,
     )
     return [line[:200] for line, _ in zip(lines, range(_SHOWN_LINES), strict=False)]
 

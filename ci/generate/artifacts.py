@@ -14,10 +14,10 @@ class GenerationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One generated file: what it must contain, relative to the repository's root."""
+    """One generated file, by its path from the repository's root; content None means there must be none."""
 
     path: Path
-    content: str
+    content: str | None
 
     @property
     def current(self) -> str | None:
@@ -31,11 +31,13 @@ class Artifact:
         return self.current != self.content
 
     def write(self) -> None:
-        """Make the file, where it differs."""
-        if self.is_stale:
-            place = ROOT / self.path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(self.content, encoding="utf-8")
+        """Make the file, or remove it."""
+        place = ROOT / self.path
+        if self.content is None:
+            place.unlink(missing_ok=True)
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(self.content, encoding="utf-8")
 
 
 def between_markers(path: Path, name: str, content: str) -> str:
