@@ -3,6 +3,8 @@
     python -m ci.generate.schemas            write everything and sources.lock.yaml
     python -m ci.generate.schemas --check    write nothing; exit 1 where something would change
 
+Exit code 3: the modules could not be had.
+
 Every schema is closed, self-contained and without descriptions; see schemas.toml for the sources.
 """
 
@@ -26,7 +28,7 @@ from ci.generate.compaction import share
 from ci.generate.openapi import OBJECT_META, Converter, Kind
 from ci.generate.vocabulary import DRAFT, NAMES, Schema
 
-from chartproof.errors import ToolchainError
+from chartproof.errors import ChartproofError, ToolchainError
 from chartproof.toolchain import golang
 from chartproof.toolchain.build import environment
 
@@ -98,7 +100,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where something would change")
     check = parser.parse_args().check
-    outputs = _generate()
+    try:
+        outputs = _generate()
+    except ChartproofError as error:
+        print(error, file=sys.stderr)
+        return int(error.exit_code)
     wanted = {each.path: each.text for each in outputs}
     present = {path.relative_to(_ROOT).as_posix() for path in (_ROOT / "schemas").glob("*/*.json")}
     stale = sorted(present - wanted.keys())
