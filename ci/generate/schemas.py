@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ci.generate import openapi, structural
-from ci.generate.compaction import share
-from ci.generate.openapi import OBJECT_META, Converter, Kind
-from ci.generate.vocabulary import DRAFT, NAMES, Schema
 
 from chartproof.errors import ChartproofError, ToolchainError
 from chartproof.toolchain import golang
 from chartproof.toolchain.build import environment
+from ci.generate import openapi, structural
+from ci.generate.compaction import share
+from ci.generate.openapi import OBJECT_META, Converter, Kind
+from ci.generate.vocabulary import DRAFT, NAMES, Schema
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DESCRIPTION = Path(__file__).with_suffix(".toml")
