@@ -8,7 +8,7 @@ v1.14.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -250,14 +250,12 @@ class Pool:
             if requirement is not None and not requirement.absent and not requirement.empty:
                 return True
         categories = self.requirements.get(AWS_LABELS + "instance-category")
-        found = [categories.named or ()] if categories is not None else []
+        found: list[Collection[str]] = [categories.named or ()] if categories is not None else []
         for key in (AWS_LABELS + "instance-family", INSTANCE_TYPE):
             requirement = self.requirements.get(key)
             if requirement is not None:
                 found.append([_category(each) for each in requirement.named or ()])
-        if any(each and _GPU_CATEGORIES.issuperset(each) for each in found):
-            return True
-        return False
+        return any(each and _GPU_CATEGORIES.issuperset(each) for each in found)
 
     @cached_property
     def names_unknown_types(self) -> bool:
