@@ -54,8 +54,9 @@ def test_percent_is_a_string_for_karpenter() -> None:
 
 def test_numbers_are_numbers_and_booleans_are_none() -> None:
     assert type_problem(Setting((*PARALLEL, "max-concurrent-unpacks-per-image"), "12")).endswith("must be an integer")
-    assert type_problem(Setting((*PARALLEL, "max-concurrent-unpacks-per-image"), value=True)).endswith("must be an integer")
-    assert type_problem(Setting((*PARALLEL, "discard-unpacked-layers"), "true")).endswith("must be a boolean")
+    parallel = (*PARALLEL, "discard-unpacked-layers")
+    assert type_problem(Setting((*PARALLEL, "max-concurrent-unpacks"), value=True)).endswith("must be an integer")
+    assert type_problem(Setting(parallel, "true")).endswith("must be a boolean")
 
 
 def test_values_outside_the_list_are_named() -> None:
