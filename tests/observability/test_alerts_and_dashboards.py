@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,7 @@ MODEL_PRESET = REPOSITORY / "values" / "qwen2.5-7b-g5.yaml"
 PLATFORM_PRESET = REPOSITORY / "values" / "platform-eks.yaml"
 
 STEP_SECONDS = 30
-BEFORE, DURING, AFTER = 3000, 90, 150  # samples: 25 hours, 45 minutes, 75 minutes
-DURING_FAULT = "25h44m"
-AFTER_RECOVERY = "27h"
+DURING_MINUTES, AFTER_MINUTES = 45, 75
 
 HEALTHY: list[dict[str, Any]] = yaml.safe_load((HERE / "healthy.yaml").read_text())
 FAULTS: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "faults.yaml").read_text())
@@ -55,33 +54,64 @@ def names(model_release: Release) -> dict[str, str]:
     """What the placeholders of the series stand for in this release."""
     (deployment,) = model_release.of_kind("Deployment")
     (scaled_object,) = model_release.of_kind("ScaledObject")
+    pod = f"{deployment.name}-7c9d8f6b5d"
     common = 'namespace="llm",engine="0",model_name="qwen2.5-7b",job="x"'
     dcgm = 'modelName="NVIDIA A10G",namespace="gpu",pod="dcgm"'
     return {
         "@deployment": deployment.name,
+        "@pod": pod,
         "@scaledobject": scaled_object.name,
-        "@a": f'{common},pod="{deployment.name}-a"',
-        "@b": f'{common},pod="{deployment.name}-b"',
-        "@http": f'namespace="llm",pod="{deployment.name}-a",job="x"',
+        "@a": f'{common},pod="{pod}-aaaaa"',
+        "@b": f'{common},pod="{pod}-bbbbb"',
+        "@http": f'namespace="llm",pod="{pod}-aaaaa",job="x"',
         "@gpu_a": f'gpu="0",UUID="GPU-a",Hostname="node-a",instance="node-a:9400",{dcgm}',
         "@gpu_b": f'gpu="1",UUID="GPU-b",Hostname="node-b",instance="node-b:9400",{dcgm}',
     }
 
 
-def _values(entry: dict[str, Any], fault: float | str | None) -> str:
+@dataclass(frozen=True)
+class Course:
+    """Minutes of health before a fault (most alerts look back less than an hour) and when to look."""
+
+    healthy_minutes: int = 60
+    look_minutes: int = DURING_MINUTES - 1
+
+    @property
+    def samples(self) -> tuple[int, int, int]:
+        per_minute = 60 // STEP_SECONDS
+        return self.healthy_minutes * per_minute, DURING_MINUTES * per_minute, AFTER_MINUTES * per_minute
+
+    @property
+    def before_fault(self) -> str:
+        return f"{self.healthy_minutes - 1}m"
+
+    @property
+    def during_fault(self) -> str:
+        return f"{self.healthy_minutes + self.look_minutes}m"
+
+    @property
+    def after_recovery(self) -> str:
+        return f"{self.healthy_minutes + DURING_MINUTES + AFTER_MINUTES}m"
+
+
+HOUR = Course()
+
+
+def _values(entry: dict[str, Any], fault: float | str | None, course: Course) -> str:
     """The three stretches of a series in promtool's notation; `fault` is "same" where nothing changes."""
+    before, during, after = course.samples
     if "rate" in entry:
         per_sample = entry["rate"] * STEP_SECONDS
         changed = per_sample if isinstance(fault, str) else (fault or 0) * STEP_SECONDS
-        first = BEFORE * per_sample
-        second = first + DURING * changed
+        first = before * per_sample
+        second = first + during * changed
         stretches = [
-            f"0+{per_sample}x{BEFORE - 1}",
-            f"{first}+{changed}x{DURING - 1}",
-            f"{second}+{per_sample}x{AFTER - 1}",
+            f"0+{per_sample}x{before - 1}",
+            f"{first}+{changed}x{during - 1}",
+            f"{second}+{per_sample}x{after - 1}",
         ]
         if fault is None:
-            stretches[1] = f"_x{DURING}"
+            stretches[1] = f"_x{during}"
         return " ".join(stretches)
 
     def level(value: float | None, samples: int) -> str:
@@ -89,10 +119,10 @@ def _values(entry: dict[str, Any], fault: float | str | None) -> str:
 
     normal = entry["gauge"]
     changed_level = normal if isinstance(fault, str) else fault
-    return " ".join((level(normal, BEFORE), level(changed_level, DURING), level(normal, AFTER)))
+    return " ".join((level(normal, before), level(changed_level, during), level(normal, after)))
 
 
-def _series(names: dict[str, str], change: dict[str, float | None]) -> list[dict[str, str]]:
+def _series(names: dict[str, str], change: dict[str, float | None], course: Course = HOUR) -> list[dict[str, str]]:
     found = []
     matched: set[str] = set()
     for entry in HEALTHY:
@@ -102,7 +132,7 @@ def _series(names: dict[str, str], change: dict[str, float | None]) -> list[dict
             if re.search(pattern, series):
                 fault = value
                 matched.add(pattern)
-        found.append({"series": series, "values": _values(entry, fault)})
+        found.append({"series": series, "values": _values(entry, fault, course)})
     assert matched == set(change), f"patterns that match no series: {set(change) - matched}"
     return found
 
@@ -157,11 +187,15 @@ def test_alert_fires_for_its_fault_alone_and_clears(
 ) -> None:
     fault = FAULTS[alert]
     expected = [alert, *fault.get("also", [])]
-    at = fault.get("at", DURING_FAULT)
+    course = Course(**fault.get("course", {}))
     test = {
         "interval": f"{STEP_SECONDS}s",
-        "input_series": _series(names, fault["change"]),
-        "promql_expr_test": [*_firing([], "24h59m"), *_firing(expected, at), *_firing([], AFTER_RECOVERY)],
+        "input_series": _series(names, fault["change"], course),
+        "promql_expr_test": [
+            *_firing([], course.before_fault),
+            *_firing(expected, course.during_fault),
+            *_firing([], course.after_recovery),
+        ],
     }
     _promtool(tmp_path, rules, [test])
 
@@ -172,7 +206,7 @@ def test_alert_of_lost_targets_fires_when_no_replica_is_scraped(
     test = {
         "interval": f"{STEP_SECONDS}s",
         "input_series": _series(names, {"vllm:.*": None, "http_requests_total": None}),
-        "promql_expr_test": [*_firing(["LlmAutoscalerBlind"], DURING_FAULT), *_firing([], AFTER_RECOVERY)],
+        "promql_expr_test": [*_firing(["LlmAutoscalerBlind"], HOUR.during_fault), *_firing([], HOUR.after_recovery)],
     }
     _promtool(tmp_path, rules, [test])
 
@@ -184,7 +218,7 @@ def test_a_model_at_zero_replicas_is_not_blind(
     test = {
         "interval": f"{STEP_SECONDS}s",
         "input_series": _series(names, change),
-        "promql_expr_test": _firing([], DURING_FAULT),
+        "promql_expr_test": _firing([], HOUR.during_fault),
     }
     _promtool(tmp_path, rules, [test])
 
@@ -220,7 +254,7 @@ def test_every_dashboard_query_returns_data(
     expressions = [
         {
             "expr": f"count(({concrete(query)}) == ({concrete(query)})) > bool 0",
-            "eval_time": "24h59m",
+            "eval_time": HOUR.before_fault,
             "exp_samples": [{"labels": "{}", "value": 1}],
         }
         for _, query in queries

@@ -74,8 +74,8 @@ def text(plan: Mapping[str, Any]) -> str:
     price = plan["usdPerReplicaHour"]
     instances = ", ".join(each["name"] for each in plan["instances"]) or "not said by the manifests"
     lines = [
-        f"{plan['release']}: {plan['model']}"
-        f" ({plan['precision']}, {plan['weightsGigabytes']:g} GB) on {plan['engine']}\n",
+        f"{plan['release']}: {plan['model']} on {plan['engine']}\n",
+        f"  weights     {plan['precision']}, {plan['weightsGigabytes']:g} GB, delivery {plan['delivery']}\n",
         f"  {plan['workload']}, {plan['gpusPerReplica']} GPU(s) per replica on {instances}\n",
         f"  price       {f'${price:.3f} per replica-hour on demand' if price else 'unknown'}\n",
     ]
@@ -83,7 +83,8 @@ def text(plan: Mapping[str, Any]) -> str:
         verdict = "fits" if fit["fits"] else "DOES NOT FIT"
         lines.append(
             f"  {fit['gpus']} x {fit['gpu']:<8} {verdict}: {fit['budgetGigabytes']} GB usable"
-            f" - {fit['weightsGigabytes']} weights - {fit['overheadGigabytes']} overhead = {fit['kvCacheGigabytes']} GB KV cache"
+            f" - {fit['weightsGigabytes']} weights - {fit['overheadGigabytes']} overhead"
+            f" = {fit['kvCacheGigabytes']} GB KV cache"
         )
         if fit["kvCacheTokens"] is not None:
             lines[-1] += (
