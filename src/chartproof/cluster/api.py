@@ -11,6 +11,7 @@ import http.client
 import json
 import ssl
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ Body = Mapping[str, Any]
 FIELD_MANAGER = "chartproof"
 
 _SECONDS = 30
+_BUSY = frozenset({429, 503})
+_BUSY_SECONDS = 15
+_PAUSE_SECONDS = 0.2
 _NOT_FOUND = 404
 _CONFLICT = 409
 
@@ -156,13 +160,18 @@ class Api:
 
     def patch(self, path: str, body: Body) -> dict[str, Any]:
         """Merge-patch a path, such as an object's `/status` or `/scale`."""
+        parameters = {"fieldManager": FIELD_MANAGER}
         kind = "application/merge-patch+json"
-        return self.request("PATCH", path, body=body, content_type=kind)
+        return self.request("PATCH", path, parameters=parameters, body=body, content_type=kind)
 
-    def delete(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> None:
-        """Delete an object; one that does not exist is fine."""
+    def delete(
+        self, api_version: str, kind: str, name: str, namespace: str | None = None, *, at_once: bool = False
+    ) -> None:
+        """Delete an object; one that does not exist is fine. `at_once` waits for no kubelet."""
+        parameters = {"gracePeriodSeconds": "0"} if at_once else {}
+        path = self.resource(api_version, kind).path(namespace, name)
         try:
-            self.request("DELETE", self.resource(api_version, kind).path(namespace, name))
+            self.request("DELETE", path, parameters=parameters)
         except ApiError as error:
             if error.status != _NOT_FOUND:
                 raise
@@ -183,14 +192,23 @@ class Api:
         body: Body | None = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
-        """One request; raises ApiError, of status 0 where the server does not answer."""
+        """One request; raises ApiError, of status 0 where the server does not answer.
+
+        A server that asks to come back later (as it does while it prepares to serve a new kind) is
+        asked again for some seconds.
+        """
         url = f"{path}?{urlencode(parameters)}" if parameters else path
         payload = None if body is None else json.dumps(body).encode()
         headers = {"Accept": "application/json", "Content-Type": content_type}
-        try:
-            status, answer = self._line.exchange(method, url, payload, headers)
-        except (OSError, http.client.HTTPException) as error:
-            raise ApiError(0, f"the API server does not answer: {error!r}", where=url) from error
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                status, answer = self._line.exchange(method, url, payload, headers)
+            except (OSError, http.client.HTTPException) as error:
+                raise ApiError(0, f"the API server does not answer: {error!r}", where=url) from error
+            if status not in _BUSY or time.monotonic() > deadline:
+                break
+            time.sleep(_PAUSE_SECONDS)
         content: dict[str, Any] = json.loads(answer) if answer.startswith(b"{") else {}
         if status >= http.client.BAD_REQUEST:
             message = content.get("message") or answer.decode(errors="replace").strip()

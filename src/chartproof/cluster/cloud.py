@@ -108,8 +108,15 @@ class Cloud:
             if node["metadata"]["labels"][NODE_POOL] in pools:
                 kept.append(node)
             else:
-                self._api.delete("v1", "Node", node["metadata"]["name"])
+                self._remove(node["metadata"]["name"])
         return kept
+
+    def _remove(self, node: str) -> None:
+        """Delete a node and, as a machine that ends takes them along, its pods."""
+        self._api.delete("v1", "Node", node)
+        for pod in self._api.list("v1", "Pod", fieldSelector=f"spec.nodeName={node}"):
+            name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+            self._api.delete("v1", "Pod", name, namespace, at_once=True)
 
     def _provide_node(
         self, pod: Body, pods: Iterable[Body], nodes: list[dict[str, Any]], pools: Iterable[Body]

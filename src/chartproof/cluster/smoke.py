@@ -21,9 +21,6 @@ from chartproof.release import dig
 Body = Mapping[str, Any]
 Tell = Callable[[str], None]
 
-_HELM_SECONDS = 120
-_READY_SECONDS = 60
-_GONE_SECONDS = 60
 _PAUSE_SECONDS = 0.25
 
 
@@ -55,12 +52,14 @@ class Outcome:
 class Smoke:
     """Releases of one chart on one cluster."""
 
-    def __init__(self, cluster: Cluster, chart: Path, *, tell: Tell) -> None:
+    def __init__(self, cluster: Cluster, chart: Path, *, tell: Tell, timeout_seconds: int) -> None:
+        """`timeout_seconds` bounds each step: an installation, a rollout, an uninstallation."""
         self._cluster = cluster
         self._api = cluster.api
         self._chart = chart
         self._helm = toolchain.resolve("helm")
         self._tell = tell
+        self._timeout = timeout_seconds
 
     @contextmanager
     def platform(self, preset: Path) -> Iterator[Outcome]:
@@ -105,7 +104,7 @@ class Smoke:
             outcome,
             "install",
             *(str(self._chart), "--values", str(preset)),
-            *("--wait", "--wait-for-jobs", "--timeout", f"{_HELM_SECONDS}s"),
+            *("--wait", "--wait-for-jobs", "--timeout", f"{self._timeout}s"),
         )
 
     def _upgrade(self, preset: Path, outcome: Outcome, objects: Sequence[Body]) -> None:
@@ -115,7 +114,7 @@ class Smoke:
             outcome,
             "upgrade",
             *(str(self._chart), "--values", str(preset)),
-            *("--wait", "--timeout", f"{_HELM_SECONDS}s"),
+            *("--wait", "--timeout", f"{self._timeout}s"),
         )
         if not upgraded or not self._settle(outcome, objects, "ready after the upgrade"):
             return
@@ -127,11 +126,11 @@ class Smoke:
 
     def _uninstall(self, outcome: Outcome) -> None:
         """`helm uninstall --wait`, after which nothing of the release may be left."""
-        if not self._run_helm(outcome, "uninstall", "--wait", "--ignore-not-found", "--timeout", f"{_HELM_SECONDS}s"):
+        if not self._run_helm(outcome, "uninstall", "--wait", "--ignore-not-found", "--timeout", f"{self._timeout}s"):
             return
         name = outcome.release
         with self._step(outcome, "gone"):
-            deadline = time.monotonic() + _GONE_SECONDS
+            deadline = time.monotonic() + self._timeout
             left, outcome.kept = observe.leftovers(self._api, name, name)
             while left and time.monotonic() < deadline:
                 time.sleep(_PAUSE_SECONDS)
@@ -152,7 +151,7 @@ class Smoke:
     def _settle(self, outcome: Outcome, objects: Sequence[Body], what: str) -> bool:
         """Wait until all is well with the objects; note what is not when the time is over."""
         with self._step(outcome, what):
-            deadline = time.monotonic() + _READY_SECONDS
+            deadline = time.monotonic() + self._timeout
             while problems := observe.problems(self._api, objects, outcome.release):
                 if time.monotonic() > deadline:
                     break
@@ -174,7 +173,7 @@ class Smoke:
         if platform is not None and not platform.problems:
             services = [each for each in self._objects(platform) if each["kind"] == "Service"]
             with self._step(outcome, "platform on the new nodes"):
-                deadline = time.monotonic() + _READY_SECONDS
+                deadline = time.monotonic() + self._timeout
                 while problems := (
                     observe.uncovered_gpu_nodes(self._api) + observe.problems(self._api, services, platform.release)
                 ):

@@ -38,6 +38,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
     )
     parser.add_argument("--no-platform", action="store_true", help="install no platform preset")
     parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--timeout", type=int, default=120, metavar="SECONDS", help="most that one step may take; default: 120"
+    )
     add_state_dir(parser)
     return parser
 
@@ -58,7 +61,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     toolchain.ensure((*toolchain.RENDERING, *toolchain.CONTROL_PLANE))
     with embedded.running(state_dir=arguments.state_dir) as cluster:
         _tell(f"cluster: up, {time.monotonic() - started:.1f} s")
-        smoke = Smoke(cluster, arguments.chart, tell=_tell)
+        smoke = Smoke(cluster, arguments.chart, tell=_tell, timeout_seconds=arguments.timeout)
         outcomes = []
         if platform is None:
             outcomes += [smoke.model(each) for each in models]
