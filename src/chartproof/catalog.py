@@ -40,6 +40,15 @@ class Gpu:
         """The same GPU in another memory size (the A100 comes in two)."""
         return replace(self, memory_mebibytes=mebibytes)
 
+    def supports(self, precision: str) -> bool:
+        """Whether engines have kernels for weights of this precision on this GPU.
+
+        Compute capability 8.0 for bf16 and 4-bit (Marlin) kernels, 8.9 for fp8 tensor cores, 7.5
+        where nothing special is asked for; nvfp4 10.0. Source: vLLM's supported-hardware table.
+        """
+        needed = {"bf16": (8, 0), "fp8": (8, 9), "nvfp4": (10, 0), "fp16": (7, 5)}.get(precision, (8, 0))
+        return self.compute_capability >= needed
+
     @property
     def usable_bytes(self) -> float:
         """Memory that an engine can see, in bytes (estimate)."""
@@ -121,6 +130,7 @@ class Model:
     context: int | None = None
     architecture: str = ""
     gated: bool = False
+    mixture_of_experts: bool = False
     estimated: bool = False
 
     def kv_bytes_per_token(self, *, element_bytes: int = 2, tensor_parallel_size: int = 1) -> int | None:
@@ -157,6 +167,10 @@ class Profile:
     def step_milliseconds(self, sequences: float) -> float:
         """Decode step, in milliseconds, with that many running sequences."""
         return self.alpha_milliseconds + self.beta_milliseconds * sequences
+
+    def largest_batch(self, milliseconds: float) -> int:
+        """Sequences with which a decode step stays within that time; 0 where one alone takes longer."""
+        return max(0, int((milliseconds - self.alpha_milliseconds) / self.beta_milliseconds))
 
 
 @dataclass(frozen=True)
@@ -232,6 +246,7 @@ def model_from_facts(identifier: str, facts: Mapping[str, Any]) -> Model:
         context=facts.get("context"),
         architecture=str(facts.get("architecture", "")),
         gated=bool(facts.get("gated", False)),
+        mixture_of_experts=bool(facts.get("moe", False)),
         estimated=bool(facts.get("estimated", False)),
     )
 

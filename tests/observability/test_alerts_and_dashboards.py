@@ -13,14 +13,10 @@ import pytest
 import yaml
 
 from chartproof import toolchain
-from chartproof.helm import Rendering, render
 from chartproof.release import Release
+from tests import presets
 
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
-CHART = REPOSITORY / "charts" / "llm-inference"
-MODEL_PRESET = REPOSITORY / "values" / "qwen2.5-7b-g5.yaml"
-PLATFORM_PRESET = REPOSITORY / "values" / "platform-eks.yaml"
 
 STEP_SECONDS = 30
 DURING_MINUTES, AFTER_MINUTES = 45, 75
@@ -31,12 +27,12 @@ FAULTS: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "faults.yaml").read_t
 
 @pytest.fixture(scope="module")
 def model_release() -> Release:
-    return render(Rendering(CHART, MODEL_PRESET.stem, "qwen", (MODEL_PRESET,)))
+    return presets.render("qwen2.5-7b-g5")
 
 
 @pytest.fixture(scope="module")
 def platform_release() -> Release:
-    return render(Rendering(CHART, PLATFORM_PRESET.stem, "platform", (PLATFORM_PRESET,)))
+    return presets.render("platform-eks")
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +287,7 @@ def test_every_alert_has_severity_summary_and_a_runbook_that_exists(rules: list[
             assert rule["annotations"]["summary"]
             assert rule["annotations"]["description"]
             page = rule["annotations"]["runbook_url"].rpartition("/")[2]
-            assert (REPOSITORY / "docs" / "runbooks" / page).is_file(), page
+            assert (presets.ROOT / "docs" / "runbooks" / page).is_file(), page
 
 
 def test_no_placeholder_is_left_over(rules: list[dict[str, Any]], platform_release: Release) -> None:

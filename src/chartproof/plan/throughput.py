@@ -69,8 +69,7 @@ def throughput(profile: Profile, concurrency: int, *, step_milliseconds: float) 
 
     Requests have PROMPT_TOKENS and ANSWER_TOKENS; prompts are computed between the steps.
     """
-    room = (step_milliseconds - profile.alpha_milliseconds) / profile.beta_milliseconds
-    batch = max(1, min(concurrency, int(room), LARGEST_BATCH))
+    batch = max(1, min(concurrency, profile.largest_batch(step_milliseconds), LARGEST_BATCH))
     step = profile.step_milliseconds(batch)
     seconds_per_request = PROMPT_TOKENS / profile.prefill_tokens_per_second + ANSWER_TOKENS * step / 1000 / batch
     return Throughput(batch, ANSWER_TOKENS / seconds_per_request, step, profile.estimate or batch > FITTED_BATCH)

@@ -14,6 +14,7 @@ from chartproof.catalog import Catalog, Instance, Model, catalog
 from chartproof.plan.candidates import candidate_instances
 from chartproof.plan.cold_start import ColdStart, cold_start
 from chartproof.plan.fit import DEFAULT_MAX_SEQUENCES, TARGET_SHARE, TYPICAL_REQUEST_TOKENS, Fit, memory_fit
+from chartproof.plan.throughput import profile_for
 from chartproof.release import Release, dig
 from chartproof.workload import (
     DELIVERY_ANNOTATION,
@@ -28,6 +29,9 @@ from chartproof.workload import (
 
 #: Compressed size assumed for an engine image that does not say (vLLM's own, 0.2x to 0.33).
 DEFAULT_IMAGE_GIGABYTES = 9.4
+
+#: Time between two tokens that a replica at its target may reach (the chart's `autoscaling.stepMilliseconds`).
+STEP_MILLISECONDS = 50.0
 
 _PRECISION_MARKS = (
     ("awq-int4", re.compile(r"awq|gptq|int4|w4a16", re.IGNORECASE)),
@@ -111,8 +115,23 @@ class WorkloadPlan:
 
     @property
     def target(self) -> int | None:
-        """Requests an autoscaler should aim at per replica, by what its KV cache holds."""
-        return max(1, int(self.concurrency * TARGET_SHARE)) if self.concurrency is not None else None
+        """Requests an autoscaler should aim at per replica.
+
+        What the KV cache and the batch hold at once, and what a decode step of STEP_MILLISECONDS
+        allows, on the tightest GPU; a fifth is left free for a burst.
+        """
+        fit = self.smallest_fit
+        concurrency = self.concurrency
+        if fit is None or concurrency is None:
+            return None
+        gpu = self.facts.gpus[fit.gpu].with_memory(self._memory_mebibytes(fit.gpu))
+        profile = profile_for(self.facts, gpu, self.model, self.precision, self.container.tensor_parallel_size)
+        if profile is not None:
+            concurrency = min(concurrency, profile.largest_batch(STEP_MILLISECONDS))
+        return max(1, int(concurrency * TARGET_SHARE))
+
+    def _memory_mebibytes(self, gpu: str) -> int:
+        return min(each.gpu_memory_mebibytes for each in self.candidates if each.gpu == gpu)
 
 
 def plan_release(release: Release, facts: Catalog | None = None) -> list[WorkloadPlan]:

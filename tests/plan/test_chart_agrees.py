@@ -1,0 +1,55 @@
+"""The chart derives numbers in its templates, the plan from the rendered manifests: they must agree."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from chartproof.plan import WorkloadPlan, plan_release
+from chartproof.release import Release
+from tests import presets
+
+MODELS = [stem for stem in presets.STEMS if not stem.startswith("platform-")]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def release(request: pytest.FixtureRequest) -> Release:
+    return presets.render(request.param)
+
+
+@pytest.fixture
+def plan(release: Release) -> WorkloadPlan:
+    (plan,) = plan_release(release)
+    return plan
+
+
+def test_every_preset_fits_every_gpu_it_may_run_on(plan: WorkloadPlan) -> None:
+    assert plan.fits
+    assert all(each.fits for each in plan.fits)
+
+
+def test_the_autoscaling_target_is_what_the_plan_says_a_replica_holds(release: Release, plan: WorkloadPlan) -> None:
+    (scaled_object,) = release.of_kind("ScaledObject")
+    assert scaled_object.get("spec", "advanced", "scalingModifiers", "target") == str(plan.target)
+
+
+def test_cooldown_and_scale_down_window_cover_the_planned_cold_start(release: Release, plan: WorkloadPlan) -> None:
+    (scaled_object,) = release.of_kind("ScaledObject")
+    seconds = math.ceil(plan.cold_start.seconds)
+    assert scaled_object.get("spec", "cooldownPeriod") == max(300, 2 * seconds)
+    down = scaled_object.get("spec", "advanced", "horizontalPodAutoscalerConfig", "behavior", "scaleDown")
+    assert down["stabilizationWindowSeconds"] == max(300, seconds)
+
+
+def test_the_startup_budget_is_three_times_the_planned_load_and_start(plan: WorkloadPlan) -> None:
+    probe = plan.container.container["startupProbe"]
+    budget = probe["failureThreshold"] * probe.get("periodSeconds", 10)
+    assert budget >= max(600, 3 * plan.cold_start.in_container_seconds)
+    assert budget <= max(600, 3 * plan.cold_start.in_container_seconds) + 30
+
+
+def test_the_header_of_a_preset_says_its_price(release: Release, plan: WorkloadPlan) -> None:
+    text = presets.path_of(release.name).read_text()
+    costs = next(line for line in text.splitlines() if line.startswith("# Costs:"))
+    assert f"${plan.usd_per_hour:.3f} per replica-hour ({plan.candidates[0].name} " in costs
