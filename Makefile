@@ -83,7 +83,7 @@ generate: setup ## Make the committed generated files again
 
 .PHONY: schemas
 schemas: setup ## Make schemas/ again from the pinned modules
-	$(BIN)/python ci/generate/schemas.py
+	$(BIN)/python -m ci.generate.schemas
 
 .PHONY: lock
 lock: $(INSTALLED) ## Pin the newest versions that requirements/*.in and ci/toolchain/go allow

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,70 @@ from chartproof import kubernetes_yaml
 from chartproof.release import Document, Release
 from chartproof.schema import Engine, JsonSchemaEngine, KubeconformEngine, Payload, SchemaStore, Verdict
 
+Place = tuple[str | int, ...]
+
 INSTANCES = Path(__file__).parent / "instances"
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """A good object with one fault at one place."""
+
+    schema: str
+    fault: str
+    path: Place
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Spoiler:
+    """Finds every place of a good object where the schema can be broken."""
+
+    name: str
+    schema: dict[str, Any]
+    body: dict[str, Any]
+
+    def all(self) -> Iterator[Spoiled]:
+        yield from self._below(self.schema, self.body, ())
+
+    def _below(self, part: dict[str, Any], value: Any, path: Place) -> Iterator[Spoiled]:
+        while isinstance(part.get("$ref"), str):
+            part = self.schema["definitions"][part["$ref"].rpartition("/")[2]]
+        if path and value is not None and part.keys() & {"type", "enum"}:
+            yield self._with("wrong type", path, "a string" if isinstance(value, dict | list) else {"a": "mapping"})
+        if isinstance(value, dict):
+            yield from self._fields(part, value, path)
+        elif isinstance(value, list):
+            for index, child in enumerate(value):
+                yield from self._below(part.get("items", {}), child, (*path, index))
+
+    def _fields(self, part: dict[str, Any], value: dict[str, Any], path: Place) -> Iterator[Spoiled]:
+        if part.get("additionalProperties") is False and "patternProperties" not in part:
+            yield self._with("unknown field", (*path, "notAField"), "x")
+        for key in part.get("required", ()):
+            yield self._without((*path, key))
+            yield self._with("missing required field", (*path, key), None)
+        others = part.get("additionalProperties")
+        for key, child in value.items():
+            inner = part.get("properties", {}).get(key, others)
+            yield from self._below(inner if isinstance(inner, dict) else {}, child, (*path, key))
+
+    def _with(self, fault: str, path: Place, value: Any) -> Spoiled:
+        body, place = self._copy(path)
+        place[path[-1]] = value
+        return Spoiled(self.name, fault, path, body)
+
+    def _without(self, path: Place) -> Spoiled:
+        body, place = self._copy(path)
+        del place[path[-1]]
+        return Spoiled(self.name, "missing required field", path, body)
+
+    def _copy(self, path: Place) -> tuple[dict[str, Any], Any]:
+        body: Any = copy.deepcopy(self.body)
+        place = body
+        for step in path[:-1]:
+            place = place[step]
+        return body, place
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +115,13 @@ def instances(store: SchemaStore) -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.fixture(scope="session")
+def spoiled(instances: dict[str, dict[str, Any]], store: SchemaStore) -> list[Spoiled]:
+    """The good objects, each with one fault at every place where there can be one."""
+    schemas = {f"{path.parent.name}/{path.stem}": store.load(path) for path in store.files.values()}
+    return [each for name, body in instances.items() for each in Spoiler(name, schemas[name], body).all()]
+
+
 @pytest.fixture
 def good(instances: dict[str, dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
     """A copy of one good object, to change."""
@@ -66,3 +137,20 @@ def release() -> Callable[..., Release]:
         return Release(name, documents, origin=f"{name}.yaml")
 
     return made
+
+
+@pytest.fixture(scope="session")
+def changes(instances: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The cases of meaning.yaml, each with the changed object as `body` and whether it is `accepted`."""
+    ((_, table),) = kubernetes_yaml.documents((INSTANCES.parent / "meaning.yaml").read_text(encoding="utf-8"))
+    found: dict[str, dict[str, Any]] = {}
+    for kind in ("accepted", "refused"):
+        for case, change in table[kind].items():
+            body = copy.deepcopy(instances[change["schema"]])
+            *above, last = change["at"]
+            place: Any = body
+            for step in above:
+                place = place[step]
+            place[last] = change["set"]
+            found[case] = {**change, "body": body, "accepted": kind == "accepted"}
+    return found

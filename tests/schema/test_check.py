@@ -169,3 +169,9 @@ def test_verdicts_do_not_depend_on_what_was_judged_before(good: Good, release: M
     alone = [engine.validate([each])[0] for each in payloads]
     assert engine.validate(payloads) == alone
     assert [each.outcome for each in alone] == [Outcome.INVALID, Outcome.VALID, Outcome.INVALID]
+
+
+def test_engines_agree_on_a_whole_number_that_json_writes_with_a_fraction(good: Good, release: Make) -> None:
+    body = good("apps/deployment_v1")
+    body["spec"]["replicas"] = 2.0
+    assert check_schemas([release(body)])["release"] == []
