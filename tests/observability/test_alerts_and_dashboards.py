@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 
@@ -165,6 +166,7 @@ def _firing(names_of_alerts: list[str], at: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_promtool_accepts_the_rules(tmp_path: Path, rules: list[dict[str, Any]]) -> None:
     (tmp_path / "rules.yaml").write_text(json.dumps({"groups": rules}))
     command = [toolchain.resolve("promtool"), "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"]
@@ -177,6 +179,7 @@ def test_every_alert_has_a_fault_and_every_fault_an_alert(rules: list[dict[str, 
     assert alerts == set(FAULTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alert", sorted(FAULTS))
 def test_alert_fires_for_its_fault_alone_and_clears(
     alert: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
@@ -196,6 +199,7 @@ def test_alert_fires_for_its_fault_alone_and_clears(
     _promtool(tmp_path, rules, [test])
 
 
+@pytest.mark.slow
 def test_alert_of_lost_targets_fires_when_no_replica_is_scraped(
     tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
 ) -> None:
@@ -207,6 +211,7 @@ def test_alert_of_lost_targets_fires_when_no_replica_is_scraped(
     _promtool(tmp_path, rules, [test])
 
 
+@pytest.mark.slow
 def test_a_model_at_zero_replicas_is_not_blind(
     tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
 ) -> None:
@@ -217,6 +222,18 @@ def test_a_model_at_zero_replicas_is_not_blind(
         "promql_expr_test": _firing([], HOUR.during_fault),
     }
     _promtool(tmp_path, rules, [test])
+
+
+def test_every_query_parses(rules: list[dict[str, Any]], platform_release: Release) -> None:
+    expressions = [rule["expr"] for group in rules for rule in group["rules"]]
+    expressions += [_concrete(query) for _, query in _queries(platform_release)]
+    for expression in expressions:
+        promql_parser.parse(expression)
+
+
+def _concrete(query: str) -> str:
+    """A dashboard query with Grafana's variables filled in."""
+    return query.replace("$namespace", ".*").replace("$model", ".*").replace("$__rate_interval", "5m")
 
 
 def _dashboards(release: Release) -> dict[str, Any]:
@@ -237,19 +254,17 @@ def _queries(release: Release) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_every_dashboard_query_returns_data(
     tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str], platform_release: Release
 ) -> None:
     queries = _queries(platform_release)
     assert len(queries) > 35
 
-    def concrete(query: str) -> str:
-        return query.replace("$namespace", ".*").replace("$model", ".*").replace("$__rate_interval", "5m")
-
     # x == x drops NaN, so that a division by nothing does not pass for data.
     expressions = [
         {
-            "expr": f"count(({concrete(query)}) == ({concrete(query)})) > bool 0",
+            "expr": f"count(({_concrete(query)}) == ({_concrete(query)})) > bool 0",
             "eval_time": HOUR.before_fault,
             "exp_samples": [{"labels": "{}", "value": 1}],
         }
