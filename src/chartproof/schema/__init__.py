@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chartproof.schema.check import SchemaCheck, check_schemas
 from chartproof.schema.engine import Engine, Outcome, Verdict, Violation
-from chartproof.schema.json_schema import JsonSchemaEngine
+from chartproof.schema.json_schema import JsonSchemaEngine, preload
 from chartproof.schema.kubeconform import KubeconformEngine
 from chartproof.schema.payload import Payload
 from chartproof.schema.store import SchemaStore
@@ -20,4 +20,5 @@ __all__ = [
     "Verdict",
     "Violation",
     "check_schemas",
+    "preload",
 ]
