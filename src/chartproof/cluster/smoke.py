@@ -22,6 +22,7 @@ Body = Mapping[str, Any]
 Tell = Callable[[str], None]
 
 _PAUSE_SECONDS = 0.25
+_KEDA_MOST_REPLICAS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Smoke:
             if self._settle(outcome, objects, "ready"):
                 outcome.places = observe.places(self._api, outcome.release)
                 self._look(outcome, platform)
+                self._grow(outcome, objects)
                 self._upgrade(preset, outcome, objects)
         self._uninstall(outcome)
         return outcome
@@ -147,6 +149,19 @@ class Smoke:
             if dig(self._api.get(f"{path}/scale"), "spec", "replicas", default=0) == 0:
                 with self._step(outcome, f"scale {name} from 0 to 1"):
                     self._api.patch(f"{path}/scale", {"spec": {"replicas": 1}})
+
+    def _grow(self, outcome: Outcome, objects: Sequence[Body]) -> None:
+        """Add a replica to what is autoscaled: an upgrade must not take it away again."""
+        for each in objects:
+            if each["kind"] != "ScaledObject":
+                continue
+            reference = each["spec"]["scaleTargetRef"]
+            version, kind = reference.get("apiVersion", "apps/v1"), reference.get("kind", "Deployment")
+            path = self._api.resource(version, kind).path(outcome.release, reference["name"])
+            replicas = dig(self._api.get(f"{path}/scale"), "spec", "replicas", default=0)
+            if replicas < each["spec"].get("maxReplicaCount", _KEDA_MOST_REPLICAS):
+                self._api.patch(f"{path}/scale", {"spec": {"replicas": replicas + 1}})
+                self._settle(outcome, objects, f"scale {reference['name']} from {replicas} to {replicas + 1}")
 
     def _settle(self, outcome: Outcome, objects: Sequence[Body], what: str) -> bool:
         """Wait until all is well with the objects; note what is not when the time is over."""
