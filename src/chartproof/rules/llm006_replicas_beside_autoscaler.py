@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document
-from chartproof.rules._selection import autoscalers_of
+from chartproof.rules._selection import autoscalers_of, replica_range
 from chartproof.rules.registry import Context, rule
 
 
@@ -20,7 +21,9 @@ def replicas_beside_autoscaler(document: Document, context: Context) -> Iterator
     """A workload fixes its replicas although an autoscaler sets them.
 
     What:
-        `spec.replicas` is written in a workload that a ScaledObject or HorizontalPodAutoscaler scales.
+        `spec.replicas` is written in a workload that a ScaledObject or HorizontalPodAutoscaler scales. A
+        note where it is 0 and the minimum is 0 as well: without it an installation starts a pod for
+        nobody, with it a plain `kubectl apply` stops the running ones.
 
     Why it hurts:
         Every upgrade puts the count back: at peak the extra replicas are stopped at once, at night GPUs
@@ -38,11 +41,14 @@ def replicas_beside_autoscaler(document: Document, context: Context) -> Iterator
     replicas = document.get("spec", "replicas")
     if replicas is None:
         return
-    for scaler in autoscalers_of(context.release, document):
-        yield context.finding(
-            document,
-            f"replicas: {replicas} is written beside {scaler.identity}, so every upgrade resets the count",
-            path="spec.replicas",
-            hint="leave spec.replicas out",
-        )
+    scalers = autoscalers_of(context.release, document)
+    if not scalers:
         return
+    finding = context.finding(
+        document,
+        f"replicas: {replicas} is written beside {scalers[0].identity}, so every upgrade resets the count",
+        path="spec.replicas",
+        hint="leave spec.replicas out",
+    )
+    from_zero = replicas == 0 and replica_range(context.release, document).fewest == 0
+    yield replace(finding, severity=Severity.NOTE) if from_zero else finding

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chartproof.findings import Finding, Severity
-from chartproof.release import Document, Release
+from chartproof.release import Document
 from chartproof.rules.registry import Context, rule
 
 #: Kinds that have no name of their own.
@@ -43,20 +43,11 @@ def empty_or_duplicate_document(document: Document, context: Context) -> Iterato
             hint="complete it, or guard the template so that it renders nothing at all",
         )
         return
-    first = next(each for each in context.release.documents if _same(each, document, context.release))
-    if first is not document:
+    first = context.release.first_like(document)
+    if document.name and first is not document:
         yield context.finding(
             document,
             f"is defined twice: documents {first.index + 1} and {document.index + 1} have the same identity",
             path="metadata.name",
             hint="give one of them another name, or merge them",
         )
-
-
-def _same(one: Document, other: Document, release: Release) -> bool:
-    return (one.group, one.kind, one.name, release.namespace_of(one)) == (
-        other.group,
-        other.kind,
-        other.name,
-        release.namespace_of(other),
-    ) and bool(one.name)

@@ -62,9 +62,10 @@ def _problems(engine: EngineContainer) -> Iterator[tuple[str, str]]:
             f"the shell ignores the arguments after its script: {' '.join(extra[:3])} ...",
             "put them into the script, or start the engine by command and args",
         )
-    for word in engine.launch.arguments:
-        if word.startswith(("{", "[{")) and ":" in word and not _is_json(word) and "$" not in word:
-            yield f"the shell strips the quotes of {word}", "put single quotes around the JSON value"
+    for option in engine.options:
+        value = option.value or ""
+        if value.startswith(("{", "[{")) and ":" in value and not _is_json(value) and "$" not in value:
+            yield f"the shell strips the quotes of {value}", "put single quotes around the JSON value"
     yield from _spilled(bare, engine)
 
 

@@ -82,10 +82,9 @@ def _not_of_type(value: str, facts: OptionFacts) -> str:
             return "" if _HUMAN_INTEGER.fullmatch(value) else "a whole number such as 8192 or 8k"
         case "float":
             return "" if _is_float(value) else "a number"
-        case "json":
-            return "" if not value.startswith(("{", "[")) or _is_json(value) else "valid JSON"
         case _:
-            return ""
+            looks_like = value.startswith(("{", "[")) and "template" not in facts.name
+            return "valid JSON" if looks_like and not _is_json(value) else ""
 
 
 def _is_float(text: str) -> bool:
