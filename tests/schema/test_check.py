@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from chartproof.findings import Severity
 from chartproof.release import Release
 from chartproof.schema import (
     Engine,
+    Finish,
     JsonSchemaEngine,
     Outcome,
     Payload,
@@ -17,6 +19,7 @@ from chartproof.schema import (
     Verdict,
     Violation,
     check_schemas,
+    validate,
 )
 
 Make = Callable[..., Release]
@@ -31,9 +34,10 @@ class Recording:
         self.verdict = verdict
         self.asked: list[list[Payload]] = []
 
-    def validate(self, documents: Sequence[Payload]) -> list[Verdict]:
+    @contextmanager
+    def running(self, documents: Sequence[Payload]) -> Iterator[Finish]:
         self.asked.append(list(documents))
-        return [self.verdict] * len(documents)
+        yield lambda: [self.verdict] * len(documents)
 
 
 VALID = Verdict(Outcome.VALID)
@@ -147,7 +151,7 @@ def test_a_release_without_documents_is_refused(good: Good, release: Make) -> No
 @pytest.mark.parametrize("name", ["jsonschema", "kubeconform"])
 def test_engines_refuse_an_empty_list_of_documents(name: str, engines: dict[str, Engine]) -> None:
     with pytest.raises(InputError, match="no documents"):
-        engines[name].validate([])
+        validate(engines[name], [])
 
 
 def test_two_releases_of_one_name_are_refused(good: Good, release: Make) -> None:
@@ -166,8 +170,8 @@ def test_verdicts_do_not_depend_on_what_was_judged_before(good: Good, release: M
     wrong["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = "always"
     engine = JsonSchemaEngine()
     payloads = [Payload.of(each) for each in release(wrong, good("apps/deployment_v1"), wrong).documents]
-    alone = [engine.validate([each])[0] for each in payloads]
-    assert engine.validate(payloads) == alone
+    alone = [validate(engine, [each])[0] for each in payloads]
+    assert validate(engine, payloads) == alone
     assert [each.outcome for each in alone] == [Outcome.INVALID, Outcome.VALID, Outcome.INVALID]
 
 

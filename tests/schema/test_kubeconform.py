@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from chartproof.errors import ToolchainError
 from chartproof.release import Document
-from chartproof.schema import KubeconformEngine, Outcome, Payload, SchemaStore
+from chartproof.schema import KubeconformEngine, Outcome, Payload, SchemaStore, validate
 
 Program = Callable[..., Path]
 VALID = {"filename": "0.json", "status": "statusValid"}
@@ -60,37 +62,37 @@ def test_a_report_that_does_not_account_for_every_document_is_refused(
 ) -> None:
     engine = KubeconformEngine(program=program(report(resources, summary)))
     with pytest.raises(ToolchainError, match="kubeconform was given 1 documents"):
-        engine.validate([document])
+        validate(engine, [document])
 
 
 def test_the_exit_code_alone_proves_nothing(program: Program, document: Payload) -> None:
     engine = KubeconformEngine(program=program(report([VALID], ONE_VALID), 1))
-    assert [each.outcome for each in engine.validate([document])] == [Outcome.VALID]
+    assert [each.outcome for each in validate(engine, [document])] == [Outcome.VALID]
 
 
 def test_output_that_is_no_report_is_shown(program: Program, document: Payload) -> None:
     engine = KubeconformEngine(program=program("flag provided but not defined: -output", 2))
     with pytest.raises(ToolchainError, match=r"exit code 2.*flag provided but not defined"):
-        engine.validate([document])
+        validate(engine, [document])
 
 
 def test_a_missing_program_is_named(tmp_path: Path, document: Payload) -> None:
     with pytest.raises(ToolchainError, match="did not run") as caught:
-        KubeconformEngine(program=tmp_path / "absent").validate([document])
+        validate(KubeconformEngine(program=tmp_path / "absent"), [document])
     assert caught.value.where == str(tmp_path / "absent")
 
 
 def test_the_items_of_a_list_are_not_judged_in_its_place(document: Payload) -> None:
     items = Payload.of(Document({"apiVersion": "v1", "kind": "List", "items": [document.body, document.body]}))
     empty = Payload.of(Document({"apiVersion": "v1", "kind": "List", "items": []}))
-    verdicts = KubeconformEngine().validate([items, document, empty])
+    verdicts = validate(KubeconformEngine(), [items, document, empty])
     assert [each.outcome for each in verdicts] == [Outcome.UNKNOWN_KIND, Outcome.VALID, Outcome.UNKNOWN_KIND]
 
 
 def test_a_schema_that_is_damaged_is_no_schema(tmp_path: Path, document: Payload) -> None:
     (tmp_path / "core").mkdir()
     (tmp_path / "core/service_v1.json").write_text("{", encoding="utf-8")
-    (verdict,) = KubeconformEngine(SchemaStore(tmp_path)).validate([document])
+    (verdict,) = validate(KubeconformEngine(SchemaStore(tmp_path)), [document])
     assert verdict.outcome is not Outcome.VALID
 
 
@@ -102,5 +104,16 @@ def test_hundreds_of_documents_are_judged_in_their_order(good: Callable[[str], d
         body["metadata"]["annotations"] = {"text": "x" * 12_000}
         if index % 7 == 0:
             body["spec"]["ports"][0]["port"] = "80"
-    verdicts = KubeconformEngine().validate([Payload.of(Document(body)) for body in bodies])
+    verdicts = validate(KubeconformEngine(), [Payload.of(Document(body)) for body in bodies])
     assert [index for index, each in enumerate(verdicts) if each.outcome is Outcome.INVALID] == list(range(0, 400, 7))
+
+
+def test_a_process_that_is_not_waited_for_is_ended(tmp_path: Path, document: Payload) -> None:
+    path, ready = tmp_path / "kubeconform", tmp_path / "pid"
+    path.write_text(f"#!/bin/sh\necho $$ > {ready}.new && mv {ready}.new {ready}\nexec sleep 60\n", encoding="utf-8")
+    path.chmod(0o755)
+    with KubeconformEngine(program=path).running([document]):
+        while not ready.exists():
+            time.sleep(0.01)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(ready.read_text(encoding="utf-8")), 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chartproof.schema.check import SchemaCheck, check_schemas
-from chartproof.schema.engine import Engine, Outcome, Verdict, Violation
+from chartproof.schema.engine import Engine, Finish, Outcome, Verdict, Violation, validate
 from chartproof.schema.json_schema import JsonSchemaEngine, preload
 from chartproof.schema.kubeconform import KubeconformEngine
 from chartproof.schema.payload import Payload
@@ -11,6 +11,7 @@ from chartproof.schema.store import SchemaStore
 
 __all__ = [
     "Engine",
+    "Finish",
     "JsonSchemaEngine",
     "KubeconformEngine",
     "Outcome",
@@ -21,4 +22,5 @@ __all__ = [
     "Violation",
     "check_schemas",
     "preload",
+    "validate",
 ]

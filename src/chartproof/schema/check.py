@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import cache
 
 from chartproof.errors import InputError
@@ -59,9 +59,11 @@ class SchemaCheck:
         if not new:
             return
         documents = list(new.values())
-        with ThreadPoolExecutor(max_workers=len(self._engines)) as pool:
-            # kubeconform is another process: it works while this one runs jsonschema.
-            judged = list(pool.map(lambda engine: engine.validate(documents), self._engines))
+        with ExitStack() as stack:
+            # All are started before the first is finished: kubeconform is another process, and works
+            # while this one runs jsonschema.
+            running = [stack.enter_context(engine.running(documents)) for engine in self._engines]
+            judged = [finish() for finish in running]
         self._verdicts |= dict(zip(new, zip(*judged, strict=True), strict=True))
 
     def _findings(self, document: Document, payload: Payload) -> Iterator[Finding]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from chartproof.errors import InputError
 from chartproof.schema.payload import Payload
 
 
@@ -39,6 +41,10 @@ class Verdict:
     violations: tuple[Violation, ...] = ()
 
 
+Finish = Callable[[], list[Verdict]]
+"""Waits for an engine's verdicts, one per document, in the documents' order."""
+
+
 class Engine(Protocol):
     """Something that validates documents against the schemas of a `SchemaStore`."""
 
@@ -46,9 +52,22 @@ class Engine(Protocol):
     def name(self) -> str:
         """How reports call the engine."""
 
-    def validate(self, documents: Sequence[Payload]) -> list[Verdict]:
-        """One verdict per document, in the same order.
+    def running(self, documents: Sequence[Payload]) -> AbstractContextManager[Finish]:
+        """Start to validate; engines that are processes of their own work while others do.
 
-        Raises InputError where there are no documents, ToolchainError where the engine could not
-        run or did not account for every document.
+        Leaving the context ends what is still running. Raises InputError where there are no
+        documents; entering it or finishing raises ToolchainError where the engine could not run or
+        did not account for every document.
         """
+
+
+def validate(engine: Engine, documents: Sequence[Payload]) -> list[Verdict]:
+    """The verdicts of one engine alone; see `Engine.running`."""
+    with engine.running(documents) as finish:
+        return finish()
+
+
+def refuse_empty(documents: Sequence[Payload]) -> None:
+    """Raise InputError where there is nothing to validate: no engine may call that valid."""
+    if not documents:
+        raise InputError("there are no documents to validate", how="give at least one rendered document")

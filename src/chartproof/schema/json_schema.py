@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chartproof.errors import InputError
-from chartproof.schema.engine import Outcome, Verdict
+from chartproof.schema.engine import Finish, Outcome, Verdict, refuse_empty
 from chartproof.schema.payload import Payload
 from chartproof.schema.store import SchemaStore
 
@@ -26,11 +26,11 @@ class JsonSchemaEngine:
         self._store = store or SchemaStore()
         self._validators: dict[Path, _Validator] = {}
 
-    def validate(self, documents: Sequence[Payload]) -> list[Verdict]:
-        """See `Engine.validate`."""
-        if not documents:
-            raise InputError("there are no documents to validate", how="give at least one rendered document")
-        return [self._verdict(each) for each in documents]
+    @contextmanager
+    def running(self, documents: Sequence[Payload]) -> Iterator[Finish]:
+        """See `Engine.running`; all work is done in finishing."""
+        refuse_empty(documents)
+        yield lambda: [self._verdict(each) for each in documents]
 
     def _verdict(self, document: Payload) -> Verdict:
         path = self._store.find(document.api_version, document.kind)

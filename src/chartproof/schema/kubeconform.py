@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from chartproof import toolchain
-from chartproof.errors import InputError, ToolchainError
-from chartproof.schema.engine import Outcome, Verdict, Violation
+from chartproof.errors import ToolchainError
+from chartproof.schema.engine import Finish, Outcome, Verdict, Violation, refuse_empty
 from chartproof.schema.payload import Payload
 from chartproof.schema.store import SchemaStore
 
@@ -36,26 +37,29 @@ class KubeconformEngine:
         self._store = store or SchemaStore()
         self._program = program
 
-    def validate(self, documents: Sequence[Payload]) -> list[Verdict]:
-        """See `Engine.validate`."""
-        if not documents:
-            raise InputError("there are no documents to validate", how="give at least one rendered document")
-        verdicts = [Verdict(Outcome.UNKNOWN_KIND)] * len(documents)
+    @contextmanager
+    def running(self, documents: Sequence[Payload]) -> Iterator[Finish]:
+        """See `Engine.running`."""
+        refuse_empty(documents)
         # kubeconform would judge the items of a List in its place, or none where it is empty.
         judged = [index for index, each in enumerate(documents) if each.kind.lower() != "list"]
-        if judged:
-            with tempfile.TemporaryDirectory(prefix="chartproof-") as scratch:
-                # A file per document: kubeconform's results name files, and it reads long streams
-                # from standard input into a buffer that it overwrites while still in use.
-                for index in judged:
-                    content = documents[index].text.encode("utf-8", "surrogatepass")
-                    Path(scratch, f"{index}.json").write_bytes(content)
-                report = self._run(scratch, len(judged))
-            for index, verdict in _verdicts(report, judged).items():
-                verdicts[index] = verdict
-        return verdicts
+        unknown = dict.fromkeys(range(len(documents)), Verdict(Outcome.UNKNOWN_KIND))
+        if not judged:
+            yield lambda: list(unknown.values())
+            return
+        with tempfile.TemporaryDirectory(prefix="chartproof-") as scratch:
+            # A file per document: kubeconform's results name files, and it reads long streams from
+            # standard input into a buffer that it overwrites while still in use.
+            for index in judged:
+                Path(scratch, f"{index}.json").write_bytes(documents[index].text.encode("utf-8", "surrogatepass"))
+            with self._process(scratch) as process:
+                try:
+                    yield lambda: list((unknown | _verdicts(_report(process, len(judged)), judged)).values())
+                finally:
+                    if process.poll() is None:
+                        process.kill()
 
-    def _run(self, directory: str, count: int) -> Mapping[str, Any]:
+    def _process(self, directory: str) -> subprocess.Popen[bytes]:
         command = [
             str(self._program or toolchain.resolve("kubeconform")),
             *("-strict", "-summary", "-verbose", "-output", "json"),
@@ -64,25 +68,33 @@ class KubeconformEngine:
             directory,
         ]
         try:
-            result = subprocess.run(
+            return subprocess.Popen(
                 command,
                 # It lives for milliseconds: collecting garbage less often makes it a fifth faster.
                 env={**os.environ, "GOGC": "400"},
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-                timeout=_SECONDS_AT_LEAST + _SECONDS_PER_DOCUMENT * count,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
             )
-            return json.loads(result.stdout)  # type: ignore[no-any-return]
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise ToolchainError(f"kubeconform did not run: {error}", where=command[0]) from error
-        except ValueError as error:
-            said = (result.stderr or result.stdout).decode(errors="replace").strip()
-            raise ToolchainError(
-                f"kubeconform gave no result (exit code {result.returncode}): {said[:500]}",
-                where=command[0],
-                how="remove CHARTPROOF_KUBECONFORM from the environment, or point it at version 0.7 or newer",
-            ) from error
+        except OSError as error:
+            raise ToolchainError(f"kubeconform did not run: {error.strerror}", where=command[0]) from error
+
+
+def _report(process: subprocess.Popen[bytes], count: int) -> Mapping[str, Any]:
+    """What kubeconform printed about `count` documents."""
+    where = str(process.args[0]) if isinstance(process.args, list) else ""
+    try:
+        output, complaints = process.communicate(timeout=_SECONDS_AT_LEAST + _SECONDS_PER_DOCUMENT * count)
+        return json.loads(output)  # type: ignore[no-any-return]
+    except subprocess.TimeoutExpired as error:
+        raise ToolchainError(f"kubeconform took more than {error.timeout:.0f} s", where=where) from error
+    except ValueError as error:
+        said = (complaints or output).decode(errors="replace").strip()
+        raise ToolchainError(
+            f"kubeconform gave no result (exit code {process.returncode}): {said[:500]}",
+            where=where,
+            how="remove CHARTPROOF_KUBECONFORM from the environment, or point it at version 0.7 or newer",
+        ) from error
 
 
 def _verdicts(report: Mapping[str, Any], given: Sequence[int]) -> dict[int, Verdict]:
