@@ -51,6 +51,11 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
 {{- end -}}
 {{- end -}}
 
+{{/* The first of a value and what is derived: the value where it is given, also as 0, which `default` would take for absent. */}}
+{{- define "llm-inference.derive.given" -}}
+{{- kindIs "invalid" (first .) | ternary (last .) (first .) | int64 -}}
+{{- end -}}
+
 {{- define "llm-inference.derive.model" -}}
 {{- $engine := .Values.engine -}}
 {{- $served := $engine.servedModelName | default (list .Values.model.id) -}}
@@ -270,10 +275,10 @@ share once, so both grow with weights / tensor parallel size / memory bandwidth.
       "startupBudgetSeconds" $budget
       "coldStartPhases" $phases
       "coldStartSeconds" $coldStart
-      "cooldownSeconds" (.Values.autoscaling.cooldownSeconds | default (max 300 (mul 2 $coldStart)) | int64)
-      "scaleDownWindowSeconds" (.Values.autoscaling.behavior.scaleDown.stabilizationWindowSeconds | default (max 300 $coldStart) | int64)
+      "cooldownSeconds" (include "llm-inference.derive.given" (list .Values.autoscaling.cooldownSeconds (max 300 (mul 2 $coldStart))) | int64)
+      "scaleDownWindowSeconds" (include "llm-inference.derive.given" (list .Values.autoscaling.behavior.scaleDown.stabilizationWindowSeconds (max 300 $coldStart)) | int64)
       "progressDeadlineSeconds" (add 60 (max (mulf $total $factor | ceil | int64) (add $beforeContainer $budget)))) -}}
-{{- $_ := set $derived "initialCooldownSeconds" (.Values.autoscaling.initialCooldownSeconds | default $derived.cooldownSeconds | int64) -}}
+{{- $_ := set $derived "initialCooldownSeconds" (include "llm-inference.derive.given" (list .Values.autoscaling.initialCooldownSeconds $derived.cooldownSeconds) | int64) -}}
 {{- end -}}
 
 {{/* Shutdown and rollout. */}}
