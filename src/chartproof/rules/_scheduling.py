@@ -367,3 +367,21 @@ def gpu_agent(document: Document) -> str | None:
                 discovery = name == "device plugin" and "gpu-feature-discovery" in words
                 return "GPU Feature Discovery" if discovery else name
     return None
+
+
+def labels_allow(subject: GpuPod, pool: Pool) -> bool:
+    """Whether nodes of the pool satisfy the pod's node selector and affinity; labels of NVIDIA's discovery may come."""
+    for alternative in pod_requirements(subject.pod):
+        wanted = {key: value for key, value in alternative.items() if not _DISCOVERED.match(key)}
+        if not _label_mismatches(subject, wanted, pool):
+            return True
+    return False
+
+
+def agent_reaches(subject: GpuPod, pool: Pool) -> bool:
+    """Whether a DaemonSet's pods run on nodes of the pool."""
+    return labels_allow(subject, pool) and not node_agent_fits(subject.pod, pool)
+
+
+#: Labels that feature discovery puts on nodes once they are up; Karpenter does not know them before.
+_DISCOVERED = re.compile(r"^(nvidia\.com/|feature\.node\.kubernetes\.io/)")
