@@ -1,0 +1,292 @@
+"""The HorizontalPodAutoscaler controller, decision by decision.
+
+A transcription of the arithmetic of `pkg/controller/podautoscaler` (Kubernetes 1.33 and newer) for the
+metrics that KEDA hands it: External metrics in AverageValue or Value form. Same numbers (milli integers,
+binary floating point, truncation where Go truncates), same order of steps, same memory of
+recommendations and scale events; it is compared with the real controller tick for tick.
+
+Times are seconds on any clock. A pass happens every SYNC_SECONDS at a phase of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+SYNC_SECONDS = 15.0
+"""`--horizontal-pod-autoscaler-sync-period`."""
+
+DEFAULT_TOLERANCE = 0.1
+"""`--horizontal-pod-autoscaler-tolerance`; ratios of exactly 1 - 0.1 and 1 + 0.1 hold (from 1.33)."""
+
+DEFAULT_DOWNSCALE_WINDOW_SECONDS = 300
+"""`--horizontal-pod-autoscaler-downscale-stabilization`, where the behavior names no window."""
+
+
+class PolicyType(StrEnum):
+    """What a scaling policy counts."""
+
+    PODS = "Pods"
+    PERCENT = "Percent"
+
+
+class SelectPolicy(StrEnum):
+    """Which of several policies counts."""
+
+    MAX = "Max"
+    MIN = "Min"
+    DISABLED = "Disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """At most `value` pods, or percent, per `period_seconds`."""
+
+    type: PolicyType
+    value: int
+    period_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingRules:
+    """One direction of a behavior. `tolerance` None means the controller's flag."""
+
+    policies: tuple[Policy, ...]
+    stabilization_window_seconds: int
+    select_policy: SelectPolicy = SelectPolicy.MAX
+    tolerance: float | None = None
+
+    @property
+    def longest_period_seconds(self) -> int:
+        """Longest period of the policies; scale events older than it are forgotten."""
+        return max((each.period_seconds for each in self.policies), default=0)
+
+
+#: What the API server fills in where a behavior leaves a direction out (`pkg/apis/autoscaling/v2/defaults.go`).
+DEFAULT_SCALE_UP = ScalingRules((Policy(PolicyType.PODS, 4, 15), Policy(PolicyType.PERCENT, 100, 15)), 0)
+DEFAULT_SCALE_DOWN = ScalingRules((Policy(PolicyType.PERCENT, 100, 15),), DEFAULT_DOWNSCALE_WINDOW_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """An External metric: its summed value and its target, both in thousandths; None: it could not be read.
+
+    `average` chooses AverageValue (value per replica) over Value.
+    """
+
+    value_milli: int | None
+    target_milli: int
+    average: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HpaSpec:
+    """What the controller is told."""
+
+    min_replicas: int
+    max_replicas: int
+    scale_up: ScalingRules = DEFAULT_SCALE_UP
+    scale_down: ScalingRules = DEFAULT_SCALE_DOWN
+    tolerance: float = DEFAULT_TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One pass and why it ended as it did.
+
+    `raw` is what the metrics ask for, `stabilized` what the windows leave of it, `limited` what the
+    policies leave; `replicas` is what is written. The middle ones are None where the pass never got
+    that far.
+    """
+
+    time: float
+    current: int
+    replicas: int
+    reason: str
+    raw: int | None = None
+    stabilized: int | None = None
+    limited: int | None = None
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the replica count was written."""
+        return self.replicas != self.current
+
+
+@dataclass(slots=True)
+class _Recommendation:
+    replicas: int
+    time: float
+
+
+@dataclass(slots=True)
+class _ScaleEvent:
+    change: int
+    time: float
+    outdated: bool = False
+
+
+@dataclass(slots=True)
+class Hpa:
+    """The controller's memory of one autoscaler; `reconcile` is one pass."""
+
+    spec: HpaSpec
+    _recommendations: list[_Recommendation] = field(default_factory=list)
+    _up_events: list[_ScaleEvent] = field(default_factory=list)
+    _down_events: list[_ScaleEvent] = field(default_factory=list)
+
+    def reconcile(
+        self, now: float, *, spec_replicas: int, status_replicas: int, ready_pods: int, metrics: Sequence[Metric]
+    ) -> Decision:
+        """One pass at `now`.
+
+        `spec_replicas` is what the target wants, `status_replicas` its pods that are not finished
+        (ready or not, surge included), `ready_pods` those that are ready (only Value metrics ask).
+        """
+        if not self._recommendations:
+            self._recommendations.append(_Recommendation(spec_replicas, now))
+        if spec_replicas == 0:
+            return Decision(now, 0, 0, "scaling is disabled at zero replicas")
+        if spec_replicas > self.spec.max_replicas:
+            return self._write(Decision(now, spec_replicas, self.spec.max_replicas, "above the maximum"))
+        if spec_replicas < self.spec.min_replicas:
+            return self._write(Decision(now, spec_replicas, self.spec.min_replicas, "below the minimum"))
+        raw = self._proposal(spec_replicas, status_replicas, ready_pods, metrics)
+        if raw is None:
+            return Decision(now, spec_replicas, spec_replicas, "metrics could not be read")
+        stabilized = self._stabilize(now, spec_replicas, raw)
+        limited, reason = self._limit(now, spec_replicas, stabilized)
+        if stabilized != raw and limited == stabilized:
+            reason = "held by the stabilization window"
+        return self._write(Decision(now, spec_replicas, limited, reason, raw, stabilized, limited))
+
+    def _proposal(
+        self, spec_replicas: int, status_replicas: int, ready_pods: int, metrics: Sequence[Metric]
+    ) -> int | None:
+        """The largest proposal of the metrics; None where the pass must do nothing."""
+        replicas = 0
+        invalid = 0
+        for metric in metrics:
+            if metric.value_milli is None:
+                invalid += 1
+                continue
+            if metric.average:
+                proposed = self._average(metric.value_milli, metric.target_milli, status_replicas)
+            else:
+                proposed = self._value(metric.value_milli, metric.target_milli, spec_replicas, ready_pods)
+            if replicas == 0 or proposed > replicas:
+                replicas = proposed
+        if invalid >= len(metrics) or (invalid and replicas < spec_replicas):
+            return None
+        return replicas
+
+    def _average(self, value_milli: int, target_milli: int, status_replicas: int) -> int:
+        per_all = float(target_milli) * float(status_replicas)
+        # Division by zero replicas is Inf or NaN in Go: never within the tolerance.
+        ratio = value_milli / per_all if per_all else math.inf
+        if self._within_tolerance(ratio):
+            return status_replicas
+        return math.ceil(value_milli / target_milli)
+
+    def _value(self, value_milli: int, target_milli: int, spec_replicas: int, ready_pods: int) -> int:
+        ratio = value_milli / target_milli
+        if self._within_tolerance(ratio):
+            return spec_replicas
+        return math.ceil(ratio * ready_pods)
+
+    def _within_tolerance(self, ratio: float) -> bool:
+        down, up = self.spec.scale_down.tolerance, self.spec.scale_up.tolerance
+        down = self.spec.tolerance if down is None else down
+        up = self.spec.tolerance if up is None else up
+        return (1.0 - down) <= ratio <= (1.0 + up)
+
+    def _stabilize(self, now: float, current: int, desired: int) -> int:
+        up_cutoff = now - self.spec.scale_up.stabilization_window_seconds
+        down_cutoff = now - self.spec.scale_down.stabilization_window_seconds
+        lowest, highest = desired, desired
+        old: _Recommendation | None = None
+        for each in self._recommendations:
+            if each.time > up_cutoff:
+                lowest = min(lowest, each.replicas)
+            if each.time > down_cutoff:
+                highest = max(highest, each.replicas)
+            if each.time < up_cutoff and each.time < down_cutoff:
+                old = each
+        stabilized = min(max(current, lowest), highest)
+        # The raw proposal is remembered, in the slot of one that no window can see any more.
+        if old is not None:
+            old.replicas, old.time = desired, now
+        else:
+            self._recommendations.append(_Recommendation(desired, now))
+        return stabilized
+
+    def _limit(self, now: float, current: int, desired: int) -> tuple[int, str]:
+        if desired > current:
+            limit = max(current, self._up_limit(now, current))
+            allowed = min(self.spec.max_replicas, limit)
+            if desired > allowed:
+                return allowed, "scale-up policies" if limit < self.spec.max_replicas else "the maximum"
+        elif desired < current:
+            limit = min(current, self._down_limit(now, current))
+            allowed = max(self.spec.min_replicas, limit)
+            if desired < allowed:
+                return allowed, "scale-down policies" if limit > self.spec.min_replicas else "the minimum"
+        return desired, "as the metrics ask"
+
+    def _up_limit(self, now: float, current: int) -> int:
+        rules = self.spec.scale_up
+        if rules.select_policy is SelectPolicy.DISABLED:
+            return current
+        proposals = []
+        for policy in rules.policies:
+            start = self._period_start(now, current, policy)
+            if policy.type is PolicyType.PODS:
+                proposals.append(start + policy.value)
+            else:
+                proposals.append(math.ceil(float(start) * (1 + policy.value / 100)))
+        return min(proposals) if rules.select_policy is SelectPolicy.MIN else max(proposals)
+
+    def _down_limit(self, now: float, current: int) -> int:
+        rules = self.spec.scale_down
+        if rules.select_policy is SelectPolicy.DISABLED:
+            return current
+        proposals = []
+        for policy in rules.policies:
+            start = self._period_start(now, current, policy)
+            if policy.type is PolicyType.PODS:
+                proposals.append(start - policy.value)
+            else:
+                proposals.append(int(float(start) * (1 - policy.value / 100)))
+        # The smallest change is the largest count.
+        return max(proposals) if rules.select_policy is SelectPolicy.MIN else min(proposals)
+
+    def _period_start(self, now: float, current: int, policy: Policy) -> int:
+        """Replicas at the start of the policy's period: the changes since then taken back."""
+        cutoff = now - policy.period_seconds
+        added = sum(each.change for each in self._up_events if each.time > cutoff)
+        deleted = sum(each.change for each in self._down_events if each.time > cutoff)
+        return current - added + deleted
+
+    def _write(self, decision: Decision) -> Decision:
+        if decision.scaled:
+            change = decision.replicas - decision.current
+            rules, events = (
+                (self.spec.scale_up, self._up_events) if change > 0 else (self.spec.scale_down, self._down_events)
+            )
+            _remember(events, abs(change), decision.time, rules.longest_period_seconds)
+        return decision
+
+
+def _remember(events: list[_ScaleEvent], change: int, now: float, longest_period_seconds: int) -> None:
+    """Store a scale event, in the slot of the last one that every policy has forgotten."""
+    cutoff = now - longest_period_seconds
+    for each in events:
+        if each.time < cutoff:
+            each.outdated = True
+    old = next((each for each in reversed(events) if each.outdated), None)
+    if old is None:
+        events.append(_ScaleEvent(change, now))
+    else:
+        old.change, old.time, old.outdated = change, now, False
