@@ -18,6 +18,8 @@ from tests import presets
 from tests.rules import mutation
 
 HERE = Path(__file__).parent
+#: Beside the folders of rules: whole deployments of other origin, which test_corpus.py judges.
+OTHER_FOLDERS = {"__pycache__", "corpus"}
 RULES = {each.id: each for each in all_rules()}
 FAIL = sorted(HERE.glob("*/fail.*.yaml"))
 PASS = sorted(HERE.glob("*/pass.*.yaml"))
@@ -74,12 +76,12 @@ def test_rule_has_fail_and_pass_fixtures_and_a_mutation(rule: Rule) -> None:
 
 
 def test_every_folder_belongs_to_a_rule() -> None:
-    folders = {each.name for each in HERE.iterdir() if each.is_dir() and each.name != "__pycache__"}
+    folders = {each.name for each in HERE.iterdir() if each.is_dir() and each.name not in OTHER_FOLDERS}
     assert folders <= RULES.keys()
 
 
 def test_every_file_of_a_folder_is_used() -> None:
-    files = {each for each in HERE.glob("*/*") if each.parent.name != "__pycache__"}
+    files = {each for each in HERE.glob("*/*") if each.parent.name not in OTHER_FOLDERS}
     used = {*FAIL, *PASS, *HERE.glob("*/mutation.yaml")}
     assert files == used
 

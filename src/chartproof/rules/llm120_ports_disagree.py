@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -76,8 +77,8 @@ def _service(service: Document, context: Context) -> Iterator[Finding]:
 def _answers(workload: Document, pod: PodTemplate, target: Any) -> bool:
     """Whether something in the pod listens on a Service's target port, as far as its manifest says.
 
-    An engine's port is known; of other containers, only declared ports are, and one that declares
-    none may listen anywhere.
+    An engine's port is known; of other containers, only declared ports are. One that declares none
+    may listen anywhere, beside an engine only on a port that it is told.
     """
     ports = container_ports(pod)
     if isinstance(target, str) and not target.isdigit():
@@ -90,7 +91,17 @@ def _answers(workload: Document, pod: PodTemplate, target: Any) -> bool:
     if any(port.get("containerPort") == number and _listens(workload, pod, owner, port) for owner, port in ports):
         return True
     silent = [each for each in pod.containers() if not each.get("ports")]
-    return any(each is not engine.container for each in silent for engine in engines) or (not engines and bool(silent))
+    if not engines:
+        return bool(silent)
+    beside = [each for each in silent if not any(each is engine.container for engine in engines)]
+    return any(_speaks_of(each, number) for each in beside)
+
+
+def _speaks_of(container: Mapping[str, Any], number: int) -> bool:
+    """Whether a container without declared ports is told a port on its command line or in its environment."""
+    told = [str(word) for key in ("command", "args") for word in container.get(key) or []]
+    told += [str(dig(each, "value", default="")) for each in container.get("env") or []]
+    return any(re.search(rf"(?<!\d){number}(?!\d)", text) for text in told)
 
 
 def _listens(workload: Document, pod: PodTemplate, container: Mapping[str, Any], port: Mapping[str, Any]) -> bool:

@@ -12,6 +12,8 @@ from chartproof.rules._selection import autoscalers_of
 from chartproof.rules.registry import Context, rule
 from chartproof.workload import engine_containers
 
+#: The plan's overhead and request lengths are estimates: a target is only called wrong beyond this factor.
+_UNCERTAINTY = 2
 _IN_FLIGHT = ("num_requests_running", "num_running_reqs")
 
 
@@ -20,8 +22,8 @@ def concurrency_below_target(document: Document, context: Context) -> Iterator[F
     """A replica holds fewer requests at once than its autoscaler expects of it.
 
     What:
-        The KV cache of the smallest allowed GPU holds fewer requests of 1280 tokens than the target of
-        the ScaledObject, where the target counts running requests.
+        The KV cache of the smallest allowed GPU holds less than half as many requests of 1280 tokens as
+        the target of the ScaledObject, where the target counts running requests.
 
     Why it hurts:
         Running requests never reach the target; only the queue grows. Users wait before anything scales.
@@ -42,7 +44,7 @@ def concurrency_below_target(document: Document, context: Context) -> Iterator[F
             continue
         for scaler in autoscalers_of(context.release, document):
             target = _target(scaler)
-            if target is not None and target > plan.concurrency:
+            if target is not None and target > _UNCERTAINTY * plan.concurrency:
                 yield context.finding(
                     document,
                     f"{engine} holds {plan.concurrency} requests of 1280 tokens on {plan.smallest_fit.gpu}, "
