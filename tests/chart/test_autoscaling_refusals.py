@@ -59,7 +59,7 @@ def scaling(**values: object) -> Values:
         ("LLM016", "observability.monitoring", {"observability": {"monitoring": "none"}}),
         ("LLM016", "autoscaling.signals.timeToFirstToken.enabled", merged(OTEL, FIRST_TOKEN)),
         ("LLM016", "autoscaling.formula", merged(OTEL, scaling(formula="running + replicas"))),
-        ("LLM016", "engine.servedModelName", merged(OTEL, {"engine": {"servedModelName": ["a,b"]}})),
+        ("LLM017", "autoscaling.prometheus.serverAddress", scaling(prometheus={"serverAddress": ""})),
         (
             "LLM017",
             "autoscaling.prometheus.authentication.existingSecret",

@@ -192,7 +192,7 @@ def test_local_disks_take_images_and_weights_so_the_volume_stays_small(render: R
     assert (data["volumeSize"], data["iops"], data["throughput"]) == ("50Gi", 3000, 125)
 
 
-@pytest.mark.parametrize("types", [["g5g.16xlarge"], ["g6e.xlarge"], ["g5.48xlarge", "g6e.xlarge"], ["p5.48xlarge"]])
+@pytest.mark.parametrize("types", [["g6.48xlarge"], ["g6e.xlarge"], ["g5.48xlarge", "g6e.xlarge"], ["p5.48xlarge"]])
 def test_without_local_disks_the_volume_holds_image_and_weights_and_no_instance_outruns_it(
     render: Render, types: list[str]
 ) -> None:

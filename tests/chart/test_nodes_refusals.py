@@ -28,7 +28,6 @@ def node_class(**values: object) -> Values:
         ("LLM311", "nodes.instanceTypes", nodes(instanceTypes=["g6e.xlarge", "g7.2xlarge"])),
         ("LLM345", "nodes.tiers.spot.weight", merged(SPOT, nodes(tiers={"spot": {"weight": 10}}))),
         ("LLM009", "nodes.poolName", nodes(poolName="p" * 60)),
-        ("LLM009", "nodes.poolName", nodes(poolName="Pool_1")),
         ("LLM016", "nodes.tiers", nodes(tiers={"on-demand": {"enabled": False}})),
         ("LLM017", "nodes.instanceTypes", merged(PLATFORM, nodes(instanceTypes=[], gpuLimit=4))),
         ("LLM305", "nodes.taints", nodes(taints={"nvidia.com/gpu": None})),
@@ -64,7 +63,11 @@ def node_class(**values: object) -> Values:
         ("LLM325", "nodes.nodeClass.amiVersion", merged(AL2023, node_class(amiVersion="v20260505"))),
         ("LLM017", "nodes.nodeClass.role", node_class(role="")),
         ("LLM352", "nodes.nodeClass.create", nodes(nodeClassRef={"group": "eks.amazonaws.com"})),
-        ("LLM331", "nodes.nodeClass.instanceStoreRaid0", nodes(instanceTypes=["g6e.xlarge", "g5g.16xlarge"])),
+        (
+            "LLM331",
+            "nodes.nodeClass.instanceStoreRaid0",
+            merged(PLATFORM, nodes(gpuLimit=4, instanceTypes=["g6e.xlarge", "g5g.16xlarge"])),
+        ),
         (
             "LLM324",
             "nodes.nodeClass.soci.concurrentDownloadChunkSize",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import shutil
 import subprocess
 import threading
@@ -16,10 +17,12 @@ import yaml
 
 from chartproof import toolchain
 from chartproof.catalog import catalog
+from chartproof.errors import RenderError
 from chartproof.release import Document, Release
+from ci.generate import charts, values_comments
 from tests.chart.conftest import Refusals, Render, Values, merged
 from tests.chart.test_nodes import AL2023, POOLS
-from tests.presets import CHART
+from tests.presets import CHART, ROOT
 
 EXPORTER: Values = {"dcgm-exporter": {"enabled": True}}
 PLUGIN: Values = {"device-plugin": {"enabled": True}}
@@ -173,17 +176,16 @@ def test_images_are_pinned_and_a_digest_wins(render: Render, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_every_value_of_a_subchart_is_documented(name: str) -> None:
-    lines = (CHART / "charts" / name / "values.yaml").read_text(encoding="utf-8").splitlines()
-    undocumented = []
-    for number, line in enumerate(lines):
-        key, separator, value = line.partition(":")
-        own = key.strip().isidentifier() and separator and (value.strip() or key[:1] != " ")
-        if own and not lines[number - 1].lstrip().startswith("#") and lines[number + 1 : number + 2] != []:
-            following = lines[number + 1].strip()
-            if not following.startswith("# --"):
-                undocumented.append(line)
-    assert undocumented == []
+def test_every_value_of_a_subchart_is_documented_and_in_its_schema(name: str) -> None:
+    chart = CHART.relative_to(ROOT) / "charts" / name
+    entries = values_comments.read(chart / "values.yaml")
+    assert json.loads(charts.schema(chart, entries)) == json.loads((ROOT / chart / "values.schema.json").read_text())
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_an_unknown_value_of_a_subchart_is_refused(render: Render, name: str) -> None:
+    with pytest.raises(RenderError, match="toleration: unknown key; did you mean tolerations"):
+        render(AL2023, {name: {"enabled": True, "toleration": []}})
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -111,9 +111,9 @@
 {{-   else if has "replicas" $names -}}
 {{-     $messages = append $messages "[LLM016] autoscaling.formula: `replicas` is only known to Prometheus; leave it out, or write autoscaling.source prometheus" -}}
 {{-   end -}}
-{{-   if or (contains "," .Derived.modelName) (contains "=" .Derived.modelName) -}}
-{{-     $messages = append $messages (printf "[LLM016] engine.servedModelName: the OpenTelemetry scaler's queries cannot hold the name `%s`; choose one without comma and equals sign" .Derived.modelName) -}}
-{{-   end -}}
+{{- end -}}
+{{- if not $autoscaling.prometheus.serverAddress -}}
+{{-   $messages = append $messages "[LLM017] autoscaling.prometheus.serverAddress: nowhere to ask; write the address of the Prometheus that scrapes the engine" -}}
 {{- end -}}
 {{- if has $authentication.mode (list "bearer" "basic") -}}
 {{-   if not $authentication.existingSecret -}}

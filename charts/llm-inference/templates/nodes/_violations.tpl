@@ -57,8 +57,8 @@
 {{-     end -}}
 {{-     $_ := set $weights $weight $tier -}}
 {{-     $name := printf "%s-%s" $pool $tier -}}
-{{-     if or (gt (len $name) 63) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
-{{-       $messages = append $messages (printf "[LLM009] nodes.poolName: the pool would be named `%s`, which is no label value of at most 63 lower-case letters, digits and dashes; write a shorter or plainer one" $name) -}}
+{{-     if or (gt (len $name) 63) (not (regexMatch "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" $name)) -}}
+{{-       $messages = append $messages (printf "[LLM009] nodes.poolName: the pool would be named `%s`, which is no label value of at most 63 characters; write a shorter one" $name) -}}
 {{-     end -}}
 {{-   end -}}
 {{- end -}}
