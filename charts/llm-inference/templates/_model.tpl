@@ -12,6 +12,11 @@
 {{- else if not (hasKey $weights $model.precision) -}}
 {{-   $messages = append $messages (printf "[LLM018] model.precision: `%s` is not known for `%s`; write one of %s, or its size in model.profile.weightsGB" $model.precision $model.id (keys $weights | sortAlpha | join ", ")) -}}
 {{- end -}}
+{{- with get .Catalog.model "mla" -}}
+{{-   if not (and (get . "kvLoraRank") (get . "qkRopeHeadDim")) -}}
+{{-     $messages = append $messages "[LLM017] model.profile.mla: latent attention is described by two numbers; write kvLoraRank and qkRopeHeadDim" -}}
+{{-   end -}}
+{{- end -}}
 {{- if has $model.revision (list "main" "master" "latest" "head" "HEAD") -}}
 {{-   $messages = append $messages (printf "[LLM413] model.revision: `%s` moves, and with it what is served; write the commit (40 hexadecimal digits)" $model.revision) -}}
 {{- end -}}
