@@ -86,7 +86,10 @@ def select(chosen: Sequence[str], ignored: Sequence[str]) -> frozenset[str]:
     """
     ids = {each.id for each in documented_rules()}
     kept = set().union(*map(_meaning, chosen)) if chosen else ids
-    return frozenset(kept.difference(*map(_meaning, ignored)))
+    kept = kept.difference(*map(_meaning, ignored))
+    if not kept:
+        raise UsageError("no rule is left to run", where="--select and --ignore", how="ignore less than is selected")
+    return frozenset(kept)
 
 
 def find_rule(word: str) -> Rule:

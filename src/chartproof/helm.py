@@ -96,6 +96,20 @@ def release_name(label: str) -> str:
     )
 
 
+def program() -> Path:
+    """The helm program, built first where there is none. Raises ToolchainError where that fails."""
+    try:
+        return toolchain.resolve("helm")
+    except ToolchainError as error:
+        if "CHARTPROOF_HELM" in str(error):
+            raise
+        raise ToolchainError(
+            f"helm, which renders charts, is missing and could not be built: {error.what}",
+            where=error.where,
+            how=f"{error.how}; or set CHARTPROOF_HELM to a helm 4 program".removeprefix("; or "),
+        ) from error
+
+
 def render(rendering: Rendering) -> Release:
     """Render one release.
 
@@ -105,7 +119,7 @@ def render(rendering: Rendering) -> Release:
     _require_chart(rendering.chart)
     for each in rendering.values:
         _require_values(each)
-    helm = toolchain.resolve("helm")
+    helm = program()
     arguments = rendering.arguments()
     result = _run(helm, arguments)
     if result.returncode != 0:
@@ -120,7 +134,7 @@ def render(rendering: Rendering) -> Release:
 def render_all(renderings: Sequence[Rendering]) -> list[Release | ChartproofError]:
     """Render many at once, in order; a failure takes the place of its release."""
     if renderings:
-        toolchain.resolve("helm")  # once, before the threads: it may build
+        program()  # once, before the threads: it may build
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         return list(pool.map(_render_or_error, renderings))
 

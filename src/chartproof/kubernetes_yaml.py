@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -37,16 +36,13 @@ _LARGEST_PLAIN_FLOAT = 1e21
 _MOST_NODES = 50_000_000
 
 
-@dataclass(frozen=True, slots=True)
 class YamlError(Exception):
     """Text that is not YAML; `line` counts from 1."""
 
-    problem: str
-    line: int
-
-    def __str__(self) -> str:
-        """Name problem and line."""
-        return f"line {self.line}: {self.problem}"
+    def __init__(self, problem: str, line: int) -> None:
+        self.problem = problem
+        self.line = line
+        super().__init__(f"line {line}: {problem}")
 
 
 def documents(text: str) -> Iterator[tuple[int, Any]]:

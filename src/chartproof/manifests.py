@@ -61,6 +61,8 @@ def manifest_files(directory: Path) -> list[Path]:
 def read_text(path: Path) -> str:
     """The text of a file of at most `MOST_BYTES`. Raises InputError where it cannot be read."""
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise _too_large(str(path))
         with path.open("rb") as stream:
             return _decode(_read_limited(stream, str(path)), str(path))
     except FileNotFoundError as error:
@@ -118,15 +120,19 @@ def _read_limited(stream: BinaryIO, origin: str) -> bytes:
     while chunk := stream.read(_CHUNK_BYTES):
         size += len(chunk)
         if size > MOST_BYTES:
-            raise InputError(
-                f"larger than {MOST_BYTES // 1024**2} MB, which no release is",
-                where=origin,
-                how="split it, or check what wrote it",
-            )
+            raise _too_large(origin)
         if not chunks and b"\0" in chunk:
             _refuse_binary(origin)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _too_large(origin: str) -> InputError:
+    return InputError(
+        f"larger than {MOST_BYTES // 1024**2} MB, which no release is",
+        where=origin,
+        how="split it, or check what wrote it",
+    )
 
 
 def _decode(data: bytes, origin: str) -> str:
@@ -148,22 +154,25 @@ def _refuse_binary(origin: str) -> None:
 
 
 def _values(text: str, origin: str) -> Iterator[tuple[int, Any]]:
-    if text.lstrip()[:1] in {"{", "["}:
-        try:
-            found = list(_json_values(text))
-        except json.JSONDecodeError:
-            pass  # A YAML flow mapping, or a mistake that the YAML reader names better.
-        else:
-            yield from found
-            return
+    """Each document of a text with its line; JSON is read by the JSON parser, which is much faster."""
     try:
+        if text.lstrip()[:1] in {"{", "["}:
+            try:
+                found = list(_json_values(text))
+            except json.JSONDecodeError:
+                pass  # A YAML flow mapping, or a mistake that the YAML reader names better.
+            else:
+                yield from found
+                return
         yield from kubernetes_yaml.documents(text)
     except kubernetes_yaml.YamlError as error:
         raise InputError(
             f"not valid YAML: {error.problem}", where=f"{origin}:{error.line}", how="fix the syntax on this line"
         ) from error
     except RecursionError as error:
-        raise InputError("nested too deeply to be a Kubernetes object", where=origin) from error
+        raise InputError(
+            "nested too deeply to be a Kubernetes object", where=origin, how="check what wrote it"
+        ) from error
 
 
 def _json_values(text: str) -> Iterator[tuple[int, Any]]:

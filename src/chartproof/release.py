@@ -191,6 +191,18 @@ class Release:
         """The namespace a namespaced document lands in."""
         return document.namespace or self.namespace
 
+    def first_like(self, document: Document) -> Document:
+        """The first document of the same group, kind, namespace and name: `document` itself unless repeated."""
+        return self._first_of_identity[self._identity(document)]
+
+    @cached_property
+    def _first_of_identity(self) -> Mapping[tuple[str, str, str, str], Document]:
+        # Reversed, so that the first one stays; an index, because streams of ten thousand documents exist.
+        return {self._identity(each): each for each in reversed(self.documents)}
+
+    def _identity(self, document: Document) -> tuple[str, str, str, str]:
+        return document.group, document.kind, self.namespace_of(document), document.name
+
     @cached_property
     def workloads(self) -> tuple[Document, ...]:
         """Documents that create pods."""

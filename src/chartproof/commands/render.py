@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from chartproof import inputs
+from chartproof import inputs, kubernetes_yaml
 from chartproof.errors import ExitCode
 from chartproof.release import Release
 
@@ -22,7 +22,10 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
 
 
 def _text(dumper: Any, text: str) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    style = "|" if "\n" in text else None
+    if kubernetes_yaml.resolve(text) != text:
+        style = "'"  # PyYAML would leave `y` and `1e3` plain, which Kubernetes reads as something else
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text)
