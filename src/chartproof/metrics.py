@@ -111,6 +111,8 @@ class Contract:
     version: Version
     metrics: Mapping[str, Metric]
     removed: Mapping[str, Removed]
+    #: Series of a router in front of the engine that uses the same prefix; they exist without any replica.
+    router_series: frozenset[str] = frozenset()
 
     @cached_property
     def _by_series(self) -> Mapping[str, Metric]:
@@ -126,6 +128,8 @@ class Contract:
     def look_up(self, series: str, version: Version | None = None) -> Lookup:
         """Whether `version` of the exporter (default: the newest known) has the series."""
         version = version or self.version
+        if series in self.router_series:
+            return Lookup(Presence.EXPORTED, series)
         removed = self._removed(series)
         if removed is not None:
             return self._look_up_removed(series, removed, version)
@@ -198,6 +202,7 @@ def contract(exporter: str) -> Contract:
             )
             for name, facts in data["removed"].items()
         },
+        router_series=frozenset(data.get("routerSeries", ())),
     )
 
 
@@ -272,6 +277,12 @@ def looks_cumulative(series: str) -> bool:
     return re.search(r"_(total|bucket|sum|count)$", series) is not None and not re.search(
         r"(memory|mem|limit|size|capacity|allocatable|used|free)_total$|_replicas?_count$|^kube_", series
     )
+
+
+def is_engine_series(series: str) -> bool:
+    """Whether replicas of an engine export it, so that it does not exist while there are none."""
+    exporter = exporter_of(series)
+    return exporter in {"vllm", "sglang"} and series not in contract(exporter).router_series
 
 
 def load_metrics() -> Iterator[Metric]:

@@ -511,7 +511,9 @@ def _range(node: Any, range_of: RangeOf, *, per_replica: bool) -> Range:
         operator = str(node.op)
         if operator in {"avg", "max", "min", "quantile", "topk", "bottomk"} or (operator == "sum" and per_replica):
             return inner
-        if operator in {"sum", "count"} and inner.low >= 0:
+        if operator == "count":
+            return Range(1, math.inf)
+        if operator == "sum" and inner.low >= 0:
             return Range(0, math.inf)
         return Range()
     if isinstance(node, ast.Call):

@@ -1,0 +1,275 @@
+"""What can be wrong with a PromQL query, wherever it stands: in a trigger, an alert or a dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import promql_parser as ast
+
+from chartproof import metrics
+from chartproof.languages.promql import (
+    RATE_FUNCTIONS,
+    Query,
+    Range,
+    Selector,
+    of_expression,
+    unwrap,
+    walk,
+)
+from chartproof.metrics import MISTAKEN_MODEL_LABELS, TARGET_LABELS, Metric, Presence, metric_of
+from chartproof.release import Release
+from chartproof.rules._monitors import added_labels, knows_all_labels
+from chartproof.versions import Version, format_version
+from chartproof.workload import EngineContainer, engines_of
+
+#: Samples that a rate needs to stand a missed scrape: two make a rate, one may be late, one may be lost.
+SCRAPES_PER_RATE = 4
+#: Labels that narrow a query to one model or workload, beside any label that a release's monitors add.
+IDENTIFYING_LABELS = frozenset(
+    {"model_name", "pod", "service", "job", "container", "instance", "app", "deployment", "workload", "statefulset"}
+    | {"exported_pod", "exported_container", "exported_job", "kubernetes_pod_name", "pod_name"}
+)
+_PERCENT = 100
+_PLACEHOLDER_MARKS = ("$(", "{{", "${", "grafana_variable")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a query, and what to write instead."""
+
+    message: str
+    hint: str
+
+
+def engine_versions(engines: list[EngineContainer]) -> Mapping[str, Version | None]:
+    """Oldest known version per engine: what all of them export."""
+    found: dict[str, Version | None] = {}
+    for each in engines:
+        known = found.get(each.engine)
+        if each.version is not None and (known is None or each.version < known):
+            found[each.engine] = each.version
+    return found
+
+
+def unknown_metrics(query: Query, versions: Mapping[str, Version | None]) -> Iterator[Problem]:
+    """Series that the exporter's version does not have: they are empty for ever, without any error."""
+    for series in query.metrics:
+        found = metrics.look_up(series, versions)
+        if found is None or found.presence is Presence.EXPORTED:
+            continue
+        at = versions.get(metrics.exporter_of(series) or "")
+        version = f" {format_version(at)}" if at else ""
+        exporter = metrics.exporter_of(series)
+        instead = f"write {found.suggestion}" if found.suggestion else f"use a series that {exporter} exports"
+        yield Problem(f"{series} does not exist in {exporter}{version}: {found.reason}", instead)
+
+
+def unknown_labels(query: Query, release: Release) -> Iterator[Problem]:
+    """Labels, and label values, that a known metric never has: such a selector matches nothing."""
+    added = added_labels(release)
+    closed = knows_all_labels(release) and "*" not in added
+    for selector in query.selectors:
+        metric = metric_of(selector.metric)
+        if metric is None:
+            continue
+        for matcher in selector.matchers:
+            if matcher.operator.startswith("!") or not matcher.limits:
+                continue
+            if _is_unknown(matcher.label, metric, added, closed=closed):
+                yield Problem(
+                    f"{selector.metric} has no label {matcher.label!r}: {matcher} matches nothing",
+                    f"write {matcher.label.replace(matcher.label, _right_label(matcher.label, metric))}"
+                    f'{matcher.operator}"{matcher.value}"',
+                )
+            allowed = (metric.values or {}).get(matcher.label)
+            if allowed and not any(matcher.accepts(value) for value in allowed):
+                yield Problem(
+                    f"{matcher.label} of {selector.metric} is one of {', '.join(allowed)}: {matcher} matches nothing",
+                    f"use one of {', '.join(allowed)}",
+                )
+    yield from _unknown_groupings(query, added)
+
+
+def _is_unknown(label: str, metric: Metric, added: frozenset[str], *, closed: bool) -> bool:
+    if metric.has_label(label) or label in TARGET_LABELS or label in added:
+        return False
+    return label in MISTAKEN_MODEL_LABELS or closed
+
+
+def _right_label(label: str, metric: Metric) -> str:
+    return "model_name" if label in MISTAKEN_MODEL_LABELS or "model" in label else min(metric.labels)
+
+
+def _unknown_groupings(query: Query, added: frozenset[str]) -> Iterator[Problem]:
+    known = [metric for selector in query.selectors if (metric := metric_of(selector.metric)) is not None]
+    if not known or len(known) < len(query.selectors):
+        return
+    for label in dict.fromkeys(query.grouping_labels()):
+        if label in MISTAKEN_MODEL_LABELS and label not in added and not any(each.has_label(label) for each in known):
+            yield Problem(f"groups by {label!r}, which {known[0].name} does not have", "group by model_name")
+
+
+def not_of_this_release(query: Query, release: Release, engines: list[EngineContainer]) -> Iterator[Problem]:
+    """Matchers that no engine of the release satisfies: a wrong model name, namespace, pod or container."""
+    engines = engines or engines_of(release)
+    for selector in query.selectors:
+        same = [each for each in engines if selector.metric.startswith(f"{each.engine}:")]
+        if not same or metrics.metric_of(selector.metric) is None:
+            continue
+        facts = {
+            "model_name": _told([each.served_model_name for each in same]),
+            "namespace": _told([_namespace(each, release) for each in same]),
+            "container": _told([str(each.container.get("name") or "") for each in same]),
+            "pod": _told([_sample_pod(each) for each in same]),
+        }
+        for matcher in selector.matchers:
+            values = facts.get(matcher.label)
+            if values and matcher.limits and not any(matcher.accepts(value) for value in values):
+                shown = values[0] if matcher.label != "pod" else f"pods such as {values[0]}"
+                yield Problem(
+                    f"{matcher} matches no engine of this release, whose {matcher.label} is {shown}",
+                    f'write {matcher.label}="{values[0]}"'
+                    if matcher.label != "pod"
+                    else f'write pod=~"{same[0].document.name}-.*"',
+                )
+
+
+def _told(values: list[str]) -> list[str]:
+    """The values where all are known, else none: what is filled in at run time is not judged."""
+    unknown = any(not value or any(mark in value for mark in _PLACEHOLDER_MARKS) for value in values)
+    return [] if unknown else values
+
+
+def _namespace(engine: EngineContainer, release: Release) -> str:
+    return release.namespace_of(engine.document) if release.argv else engine.document.namespace
+
+
+def _sample_pod(engine: EngineContainer) -> str:
+    name = engine.document.name
+    suffixes = {"Deployment": "-7d9c6b8f4d-x2x8z", "StatefulSet": "-0", "LeaderWorkerSet": "-0", "DaemonSet": "-x2x8z"}
+    return name + suffixes[engine.document.kind] if name and engine.document.kind in suffixes else ""
+
+
+def unlimited(query: Query, release: Release) -> Iterator[Selector]:
+    """Engine selectors that nothing narrows to one model or workload."""
+    labels = IDENTIFYING_LABELS | MISTAKEN_MODEL_LABELS | added_labels(release)
+    for selector in query.selectors:
+        if not metrics.is_engine_series(selector.metric):
+            continue
+        plain = TARGET_LABELS - IDENTIFYING_LABELS
+        if not any(
+            each.limits and (each.label in labels or (each.label not in plain and not _is_own(each.label, selector)))
+            for each in selector.matchers
+        ):
+            yield selector
+
+
+def _is_own(label: str, selector: Selector) -> bool:
+    metric = metric_of(selector.metric)
+    return metric is not None and metric.has_label(label)
+
+
+def raw_counters(query: Query) -> Iterator[Problem]:
+    """Cumulative series read as they are: they only grow, and start again when a pod does."""
+    offsets = {each.metric for each in query.selectors if each.offset}
+    for selector in query.selectors:
+        name = selector.metric
+        if not metrics.looks_cumulative(name) or selector.is_rated or selector.asks_presence or name in offsets:
+            continue
+        if name.endswith("_bucket") and any(each.startswith("histogram_quantile") for each in selector.enclosing):
+            continue
+        yield Problem(
+            f"{name} only grows; without rate() its value says how long the pods have run, not how busy they are",
+            f"write rate({name}{{...}}[5m])",
+        )
+
+
+def broken_quantiles(query: Query) -> Iterator[Problem]:
+    """histogram_quantile over buckets that are not rated, have lost `le`, or with a quantile outside 0 to 1."""
+    for call in query.calls("histogram_quantile"):
+        quantile, argument = call.args
+        if isinstance(quantile, ast.NumberLiteral) and not 0 <= quantile.val <= 1:
+            yield Problem(
+                f"the quantile {quantile.val:g} is outside 0..1, the result is infinite",
+                f"write {quantile.val / 100:g}",
+            )
+        buckets = [each for each in of_expression(argument).selectors if each.metric.endswith("_bucket")]
+        for each in buckets:
+            if not each.is_rated:
+                yield Problem(
+                    f"histogram_quantile over {each.metric} without rate(): the quantile of everything since the pods "
+                    "started, which hardly moves",
+                    f"histogram_quantile({quantile.prettify()}, sum by (le) (rate({each.metric}{{...}}[5m])))",
+                )
+        if buckets and _loses_le(argument):
+            yield Problem(
+                "histogram_quantile over an aggregation that drops the label le: the result is empty",
+                "aggregate with sum by (le)",
+            )
+
+
+def _loses_le(node: Any) -> bool:
+    for each in walk(unwrap(node)):
+        if not isinstance(each, ast.AggregateExpr):
+            continue
+        by = each.modifier is not None and each.modifier.type == ast.AggModifierType.By
+        labels = list(each.modifier.labels) if each.modifier is not None else []
+        if ("le" not in labels) if by or each.modifier is None else ("le" in labels):
+            return True
+    return False
+
+
+def short_windows(query: Query, interval_seconds: float) -> Iterator[tuple[Selector, float]]:
+    """Rates over a window of fewer than four scrapes, and the window they need."""
+    least = SCRAPES_PER_RATE * interval_seconds
+    for selector in query.selectors:
+        if selector.range_seconds is not None and selector.is_rated and selector.range_seconds < least:
+            function = next(each for each in selector.enclosing if each in RATE_FUNCTIONS)
+            if function != "changes":
+                yield selector, least
+
+
+def range_of(series: str) -> Range | None:
+    """Values that a threshold on a series can sensibly have, None where unknown."""
+    metric = metric_of(series)
+    if metric is None or metric.low is None or metric.high is None or metric.grows(series):
+        return None
+    return Range(metric.low, metric.high)
+
+
+def range_of_histogram(series: str) -> Range | None:
+    """As `range_of`; for a histogram's name without ending, the range of what it observes."""
+    metric = metric_of(series) or metric_of(series + "_bucket")
+    if metric is None or metric.low is None or metric.high is None:
+        return None
+    return None if metric.grows(series) and series != metric.name else Range(metric.low, metric.high)
+
+
+def outside_range(query: Query, number: float, *, operator: str = ">", per_replica: bool = False) -> Problem | None:
+    """Whether comparing the query's result with a number can never (or must always) hold."""
+    found = query.range(range_of_histogram, per_replica=per_replica)
+    if found.low < 0 or found.high == float("inf"):
+        return None
+    names = ", ".join(query.metrics)
+    beyond = number > found.high or (number == found.high and operator == ">")
+    if beyond or number < found.low:
+        scale = f"{found.low:g}..{found.high:g}"
+        hint = f"choose a threshold within {scale}"
+        if beyond and found.high <= 1 < number <= _PERCENT:
+            hint = f"write {number / _PERCENT:g}"
+        elif beyond and number / 1000 <= found.high:
+            hint = f"write {number / 1000:g}"
+        return Problem(f"{names} is {_unit(query)}{scale}: {operator} {number:g} is outside of it", hint)
+    if found.high == _PERCENT and 0 < number <= 1 and operator in {">", ">="}:
+        return Problem(
+            f"the query gives percent (0..100), and {number:g} % is next to nothing", f"write {number * _PERCENT:g}"
+        )
+    return None
+
+
+def _unit(query: Query) -> str:
+    units = {metric.unit for each in query.metrics if (metric := metric_of(each)) is not None and metric.unit}
+    unit = units.pop() if len(units) == 1 else ""
+    return f"in {unit}, at most " if unit in {"seconds", "mebibytes", "celsius", "watts"} else ""
