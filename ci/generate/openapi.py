@@ -14,6 +14,7 @@ from ci.generate.vocabulary import (
     INT_OR_STRING,
     QUANTITY,
     Schema,
+    list_keywords,
     nullable,
 )
 
@@ -124,6 +125,8 @@ class Converter:
         result: Schema = {"type": kind}
         if kind == "array":
             result["items"] = self._value(source["items"], null=False)
+            model = self.models.get(_target(source["items"]), {})
+            result |= list_keywords(source, model.get("properties", {}))
         elif kind == "object" and isinstance(source.get("additionalProperties"), Mapping):
             # Go reads a null in a map of strings as the empty string.
             result["additionalProperties"] = self._value(source["additionalProperties"], null=True)

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ci.generate.vocabulary import DATE_TIME, INT32, INT_OR_STRING, IPV4, IPV6, QUANTITY, Schema, nullable
+from ci.generate.vocabulary import (
+    DATE_TIME,
+    INT32,
+    INT_OR_STRING,
+    IPV4,
+    IPV6,
+    QUANTITY,
+    Schema,
+    list_keywords,
+    nullable,
+)
 
 _KEPT = frozenset(
     {
@@ -64,10 +74,9 @@ def convert(source: Mapping[str, Any]) -> Schema:
             result["title"] = QUANTITY["title"]
     else:
         result |= _junctors(source)
-    if source.get("x-kubernetes-list-type") == "set":
-        result["uniqueItems"] = True
     if "items" in source:
         result["items"] = convert(source["items"])
+        result |= list_keywords(source, source["items"].get("properties", {}))
     if source.get("type") == "object":
         result |= _object(source)
     return result

@@ -7,6 +7,7 @@ pattern or a range does not. A `title` says in words what a pattern wants. Draft
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 Schema = dict[str, Any]
@@ -32,6 +33,12 @@ QUANTITY: Schema = {
 INT_OR_STRING: Schema = {"type": ["integer", "string"]}
 IPV4: Schema = {"pattern": "^([0-9]{1,3}\\.){3}[0-9]{1,3}$"}
 IPV6: Schema = {"pattern": "^[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*$"}
+
+UNIQUE_BY = "uniqueBy"
+"""Our own keyword on lists: the fields that together name an item, each with its default or null.
+
+No engine knows it; `chartproof.schema.unique` does.
+"""
 
 _DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 NAMES: dict[str, Schema] = {
@@ -63,3 +70,14 @@ def nullable(schema: Schema) -> Schema:
     if "enum" in schema and None not in schema["enum"]:
         result["enum"] = [*schema["enum"], None]
     return result
+
+
+def list_keywords(source: Mapping[str, Any], item_properties: Mapping[str, Any]) -> Schema:
+    """What `x-kubernetes-list-type` says of a list whose items have these properties."""
+    kind = source.get("x-kubernetes-list-type")
+    if kind == "set":
+        return {"uniqueItems": True}
+    if kind == "map":
+        keys = source["x-kubernetes-list-map-keys"]
+        return {UNIQUE_BY: {key: item_properties.get(key, {}).get("default") for key in keys}}
+    return {}

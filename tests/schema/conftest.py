@@ -139,18 +139,43 @@ def release() -> Callable[..., Release]:
     return made
 
 
+def read(name: str) -> Any:
+    """The one document of a YAML file beside the tests."""
+    ((_, content),) = kubernetes_yaml.documents((INSTANCES.parent / name).read_text(encoding="utf-8"))
+    return content
+
+
+def changed(body: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `body` in which `set` is done at `at`."""
+    copied = copy.deepcopy(body)
+    *above, last = change["at"]
+    place: Any = copied
+    for step in above:
+        place = place[step]
+    place[last] = change["set"]
+    return copied
+
+
 @pytest.fixture(scope="session")
 def changes(instances: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The cases of meaning.yaml, each with the changed object as `body` and whether it is `accepted`."""
-    ((_, table),) = kubernetes_yaml.documents((INSTANCES.parent / "meaning.yaml").read_text(encoding="utf-8"))
-    found: dict[str, dict[str, Any]] = {}
-    for kind in ("accepted", "refused"):
-        for case, change in table[kind].items():
-            body = copy.deepcopy(instances[change["schema"]])
-            *above, last = change["at"]
-            place: Any = body
-            for step in above:
-                place = place[step]
-            place[last] = change["set"]
-            found[case] = {**change, "body": body, "accepted": kind == "accepted"}
-    return found
+    return {
+        case: {**change, "body": changed(instances[change["schema"]], change), "accepted": kind == "accepted"}
+        for kind, cases in read("meaning.yaml").items()
+        for case, change in cases.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def repetitions(instances: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The cases of unique.yaml, each with the changed object as `body`."""
+    return {
+        case: {**change, "body": changed(instances[change["schema"]], change)}
+        for case, change in read("unique.yaml").items()
+    }
+
+
+@pytest.fixture(scope="session")
+def messages(instances: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cases of messages.yaml, each with the changed object as `body`."""
+    return [{**case, "body": changed(instances[case["schema"]], case)} for case in read("messages.yaml")]

@@ -83,3 +83,16 @@ def test_the_server_means_what_the_schemas_mean(
     judged = {case: change for case, change in changes.items() if change["schema"] in served}
     agrees = {case: (not refusal(change["body"])) is change["accepted"] for case, change in judged.items()}
     assert {case for case, same in agrees.items() if not same} == {case for case in judged if "server" in judged[case]}
+
+
+def test_server_side_apply_refuses_the_repeated_items_that_the_schemas_refuse(
+    embedded_cluster: Cluster, repetitions: dict[str, dict[str, Any]]
+) -> None:
+    said: dict[str, bool] = {}
+    for case, change in repetitions.items():
+        try:
+            embedded_cluster.api.apply(change["body"], dry_run=True)
+            said[case] = False
+        except ApiError as error:
+            said[case] = "duplicate entries for key" in error.what
+    assert said == {case: bool(change["repeated"]) for case, change in repetitions.items()}

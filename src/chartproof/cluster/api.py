@@ -198,7 +198,8 @@ class Api:
         asked again for some seconds.
         """
         url = f"{path}?{urlencode(parameters)}" if parameters else path
-        payload = None if body is None else json.dumps(body).encode()
+        # Not in ASCII: the server reads patches as YAML, which has no surrogate pairs such as an emoji's.
+        payload = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = {"Accept": "application/json", "Content-Type": content_type}
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:

@@ -9,11 +9,12 @@ from functools import cache
 from chartproof.errors import InputError
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document, Release
-from chartproof.schema.engine import Engine, Outcome, Verdict
+from chartproof.schema.engine import Engine, Outcome, Verdict, Violation
 from chartproof.schema.json_schema import JsonSchemaEngine
 from chartproof.schema.kubeconform import KubeconformEngine
 from chartproof.schema.payload import Payload
 from chartproof.schema.store import SchemaStore
+from chartproof.schema.unique import repeated_items
 
 UNKNOWN_KIND = "LLM012"
 SCHEMA_VIOLATION = "LLM013"
@@ -34,6 +35,7 @@ class SchemaCheck:
         self._store = store or SchemaStore()
         self._engines = tuple(engines or (JsonSchemaEngine(self._store), KubeconformEngine(self._store)))
         self._verdicts: dict[bytes, Verdicts] = {}
+        self._repeated: dict[bytes, tuple[Violation, ...]] = {}
 
     def check(self, releases: Sequence[Release]) -> dict[str, list[Finding]]:
         """Findings of every release by its name, in the order of its documents.
@@ -65,6 +67,10 @@ class SchemaCheck:
             running = [stack.enter_context(engine.running(documents)) for engine in self._engines]
             judged = [finish() for finish in running]
         self._verdicts |= dict(zip(new, zip(*judged, strict=True), strict=True))
+        for digest, payload in new.items():
+            path = self._store.find(payload.api_version, payload.kind)
+            if path and {each.outcome for each in self._verdicts[digest]} == {Outcome.VALID}:
+                self._repeated[digest] = tuple(repeated_items(payload.body, self._store.inlined(path)))
 
     def _findings(self, document: Document, payload: Payload) -> Iterator[Finding]:
         verdicts = self._verdicts[payload.digest]
@@ -96,7 +102,7 @@ class SchemaCheck:
             )
         else:
             violations = next((verdict.violations for verdict in verdicts if verdict.violations), ())
-            for each in violations:
+            for each in (*violations, *self._repeated.get(payload.digest, ())):
                 yield finding(SCHEMA_VIOLATION, each.message, path=each.path, hint=each.hint)
 
 

@@ -38,7 +38,7 @@ class JsonSchemaEngine:
             return Verdict(Outcome.UNKNOWN_KIND)
         validator = self._validators.get(path)
         if validator is None:
-            validator = self._validators[path] = _draft()(_inlined(self._store.load(path)))
+            validator = self._validators[path] = _draft()(self._store.inlined(path))
         errors = list(validator.iter_errors(document.body))
         if not errors:
             return Verdict(Outcome.VALID)
@@ -67,29 +67,3 @@ def _draft() -> Any:
 
     types = Draft4Validator.TYPE_CHECKER.redefine("integer", is_integer)
     return validators.extend(Draft4Validator, type_checker=types)  # type: ignore[no-untyped-call]
-
-
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with every reference replaced by the very object it refers to.
-
-    Nothing is copied, and definitions that contain themselves stay finite. Hints can then walk the
-    schema as if it had no references, and jsonschema has none to look up.
-    """
-    definitions: dict[str, dict[str, Any]] = schema.get("definitions", {})
-
-    def resolve(part: Any) -> Any:
-        if isinstance(part, list):
-            for index, each in enumerate(part):
-                part[index] = resolve(each)
-        elif isinstance(part, dict):
-            reference = part.get("$ref")
-            if isinstance(reference, str):
-                return definitions[reference.rpartition("/")[2]]
-            for key, value in part.items():
-                part[key] = resolve(value)
-        return part
-
-    for name, definition in definitions.items():
-        definitions[name] = resolve(definition)
-    resolve(schema["properties"])
-    return schema

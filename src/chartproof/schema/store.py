@@ -25,6 +25,7 @@ class SchemaStore:
     def __init__(self, directory: Path | None = None) -> None:
         """Use `directory`, or the schemas that belong to this chartproof."""
         self.directory = directory or resources.directory("schemas")
+        self._inlined: dict[Path, dict[str, Any]] = {}
 
     @property
     def location(self) -> str:
@@ -51,6 +52,12 @@ class SchemaStore:
         """Read one schema."""
         return json.loads(path.read_bytes())  # type: ignore[no-any-return]
 
+    def inlined(self, path: Path) -> dict[str, Any]:
+        """One schema without references, read once; not to be changed."""
+        if path not in self._inlined:
+            self._inlined[path] = _inlined(self.load(path))
+        return self._inlined[path]
+
     def hint(self, api_version: str, kind: str) -> str:
         """What the author of an unknown apiVersion and kind probably meant, or what to do about it."""
         if not kind or not api_version:
@@ -74,3 +81,29 @@ class SchemaStore:
     def _spelled(self, api_version: str, kind: str) -> str:
         """A kind in CamelCase."""
         return str(self.load(self.files[api_version, kind])["properties"]["kind"]["enum"][0])
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with every reference replaced by the very object it refers to.
+
+    Nothing is copied, and definitions that contain themselves stay finite. Hints can then walk the
+    schema as if it had no references, and jsonschema has none to look up.
+    """
+    definitions: dict[str, dict[str, Any]] = schema.get("definitions", {})
+
+    def resolve(part: Any) -> Any:
+        if isinstance(part, list):
+            for index, each in enumerate(part):
+                part[index] = resolve(each)
+        elif isinstance(part, dict):
+            reference = part.get("$ref")
+            if isinstance(reference, str):
+                return definitions[reference.rpartition("/")[2]]
+            for key, value in part.items():
+                part[key] = resolve(value)
+        return part
+
+    for name, definition in definitions.items():
+        definitions[name] = resolve(definition)
+    resolve(schema["properties"])
+    return schema
