@@ -14,7 +14,7 @@ from chartproof.inputs import Failure
 from chartproof.release import Release
 from chartproof.reserved_rules import documented_rules
 from chartproof.rules.registry import Rule, all_rules, check_release
-from chartproof.schema import check_schemas
+from chartproof.schema import SchemaCheck, check_schemas
 
 _SCHEMA_RULES = frozenset({"LLM012", "LLM013", "LLM014"})
 
@@ -61,19 +61,22 @@ def check(
     selected: frozenset[str] | None = None,
     today: dt.date | None = None,
     failures: Sequence[Failure] = (),
+    schemas: SchemaCheck | None = None,
 ) -> Result:
     """Check releases against the rules whose ids are `selected` (default: all).
 
-    `today` decides which suppressions have expired (default: the system's date).
+    `today` decides which suppressions have expired (default: the system's date). `schemas` validates;
+    by default the one of this process, which remembers documents it has seen.
     """
     ids = frozenset(each.id for each in documented_rules()) if selected is None else selected
     day = today or dt.datetime.now(tz=dt.UTC).date()
-    schemas = check_schemas(releases) if releases and ids & _SCHEMA_RULES else {}
+    validate = schemas.check if schemas else check_schemas
+    violations = validate(releases) if releases and ids & _SCHEMA_RULES else {}
     rules = tuple(each for each in all_rules() if each.id in ids)
     results = []
     for release in releases:
-        violations = [each for each in schemas.get(release.name, []) if each.rule in ids]
-        outcome = suppression.apply(release, [*violations, *check_release(release, rules)], ids, day)
+        found = [each for each in violations.get(release.name, []) if each.rule in ids]
+        outcome = suppression.apply(release, [*found, *check_release(release, rules)], ids, day)
         ordered = sorted(outcome.findings, key=lambda each: (-each.severity, each.rule, each.object, each.path))
         results.append(ReleaseResult(release.name, len(release.documents), tuple(ordered), outcome.suppressed))
     return Result(tuple(results), tuple(failures))
