@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,43 +19,17 @@ from typing import Any
 from chartproof.catalog import Instance, catalog
 from chartproof.cluster import placement
 from chartproof.cluster.api import Api, ApiError
-from chartproof.cluster.placement import NODE_POOL, Body, NoPlacement, Placement, Pool, Resources
+from chartproof.cluster.objects import INSTANCE_TYPE, ZONES, node_for, volume_for
+from chartproof.cluster.placement import NODE_POOL, Body, NoPlacement, Pool, Resources
 from chartproof.cluster.state import Place
 from chartproof.release import dig
 
 _PAUSE_SECONDS = 0.25
-_ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
 _NOMINATION_SECONDS = 10
 _PATIENCE = 40
-_EBS_GIGABYTES = 200
 
 NO_NODE = "NoNode"
 """Reason of the event that says why a pod gets no node."""
-
-INSTANCE_TYPE = "node.kubernetes.io/instance-type"
-
-SYSTEM_NODE: Mapping[str, Any] = {
-    "apiVersion": "v1",
-    "kind": "Node",
-    "metadata": {
-        "name": "system-0",
-        "annotations": {"kwok.x-k8s.io/node": "fake"},
-        "labels": {
-            "kubernetes.io/arch": "amd64",
-            "kubernetes.io/os": "linux",
-            "kubernetes.io/hostname": "system-0",
-            INSTANCE_TYPE: "m7i.2xlarge",
-            "eks.amazonaws.com/nodegroup": "system",
-            placement.ZONE: _ZONES[0],
-            "topology.kubernetes.io/region": "us-east-1",
-        },
-    },
-    "status": {
-        "capacity": {"cpu": "8", "memory": "32Gi", "pods": "58", "ephemeral-storage": "80Gi"},
-        "allocatable": {"cpu": "7910m", "memory": "30Gi", "pods": "58", "ephemeral-storage": "72Gi"},
-    },
-}
-"""The managed node group without GPUs that every such cluster has, for Karpenter, KEDA and Jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +49,6 @@ class Cloud:
         self._numbers = Counter[str]()
         self._nominated: dict[str, Nomination] = {}
         self._explained: dict[str, str] = {}
-
-    def start(self) -> None:
-        """Make the node that is there before any pod asks."""
-        self._api.create(SYSTEM_NODE)
 
     def step(self) -> None:
         """Look once; give what is asked for and take back what nobody owns any more."""
@@ -132,7 +102,7 @@ class Cloud:
                 return
         unusable = [reason for each in pools if (reason := self._lacks_class(each))]
         usable = [self._pool(each, nodes) for each in pools if not self._lacks_class(each)]
-        outcome = placement.place(pod["spec"], usable, self._instances.values(), daemons=daemons, zones=_ZONES)
+        outcome = placement.place(pod["spec"], usable, self._instances.values(), daemons=daemons, zones=ZONES)
         if isinstance(outcome, NoPlacement):
             self._explain(pod, str(NoPlacement((*unusable, *outcome.reasons))))
             return
@@ -235,69 +205,10 @@ def is_unschedulable(pod: Body) -> bool:
     )
 
 
-def node_for(chosen: Placement, number: int) -> dict[str, Any]:
-    """The node object of a placement; kwok keeps it ready from here on."""
-    name = f"{chosen.pool[:50]}-{number}"
-    instance = chosen.instance
-    extended = {placement.GPU: str(instance.gpu_count)} if instance.gpu_count else {}
-    disk = f"{instance.nvme_gigabytes or _EBS_GIGABYTES}G"
-    common = {"pods": str(instance.allocatable_pods), "ephemeral-storage": disk, **extended}
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": name,
-            "annotations": {"kwok.x-k8s.io/node": "fake"},
-            "labels": {**chosen.labels, "kubernetes.io/hostname": name},
-        },
-        "spec": {"taints": [dict(each) for each in chosen.taints]},
-        "status": {
-            "capacity": {
-                "cpu": str(instance.vcpu),
-                "memory": f"{instance.memory_mebibytes}Mi",
-                **common,
-            },
-            "allocatable": {
-                "cpu": f"{instance.allocatable_millicpu}m",
-                "memory": f"{instance.allocatable_memory_mebibytes}Mi",
-                **common,
-            },
-            "nodeInfo": {"architecture": instance.architecture, "operatingSystem": "linux"},
-        },
-    }
-
-
-def volume_for(claim: Body) -> dict[str, Any]:
-    """A volume that exactly this claim can bind, with everything it asks for."""
-    metadata, spec = claim["metadata"], claim["spec"]
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": f"claim-{metadata['uid']}"},
-        "spec": {
-            "capacity": {"storage": spec["resources"]["requests"]["storage"]},
-            "accessModes": spec["accessModes"],
-            "volumeMode": spec.get("volumeMode", "Filesystem"),
-            "storageClassName": spec.get("storageClassName", ""),
-            "persistentVolumeReclaimPolicy": "Retain",
-            # Nothing is ever mounted here; the scheduler wants to know that there is something.
-            "hostPath": {"path": f"/nonexistent/{metadata['uid']}"},
-            "claimRef": {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "namespace": metadata["namespace"],
-                "name": metadata["name"],
-                "uid": metadata["uid"],
-            },
-        },
-    }
-
-
 def main(directory: Path) -> None:
     """Serve the cluster in `directory` until its API server is gone."""
     place = Place(directory.parent.parent, directory.name)
     cloud = Cloud(Api(place.kubeconfig), catalog().instances.values())
-    cloud.start()
     failures = 0
     while failures < _PATIENCE:
         try:

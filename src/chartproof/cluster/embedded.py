@@ -18,6 +18,7 @@ import yaml
 
 from chartproof.cluster import control_plane, processes, state
 from chartproof.cluster.api import Api
+from chartproof.cluster.objects import SYSTEM_NODE
 from chartproof.errors import ClusterError, UsageError
 from chartproof.release import dig
 from chartproof.toolchain import crds
@@ -89,6 +90,7 @@ def up(
             place.claim(owner or state.Owner())
             control_plane.start(place)
             cluster = Cluster(place, Api(place.kubeconfig))
+            cluster.api.create(SYSTEM_NODE)
             _define_kinds(cluster.api)
             _start_cloud(place)
         except BaseException:

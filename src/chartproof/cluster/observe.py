@@ -8,7 +8,8 @@ from typing import Any
 
 from chartproof.cluster import placement
 from chartproof.cluster.api import Api
-from chartproof.cluster.cloud import INSTANCE_TYPE, NO_NODE
+from chartproof.cluster.cloud import NO_NODE
+from chartproof.cluster.objects import INSTANCE_TYPE
 from chartproof.release import dig
 
 Body = Mapping[str, Any]
