@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+import subprocess
+import time
+from pathlib import Path
 
-from chartproof import cluster
+import pytest
+import yaml
+
+from chartproof import cluster, toolchain
 from chartproof.cluster import Cluster
 from tests.chart.conftest import Render, Values, merged
 from tests.chart.test_autoscaling import ASLEEP, FIRST_TOKEN, KV_CACHE, OFFICE_HOURS, SCALED
 from tests.chart.test_nodes import AL2023, POOLS, SPOT
 from tests.chart.test_subcharts import EXPORTER, PLUGIN
+from tests.presets import CHART
 
 pytestmark = pytest.mark.cluster
 
@@ -46,3 +52,29 @@ def test_the_api_server_takes_every_document(embedded_cluster: Cluster, render: 
     release = render(values)
     assert release.documents
     assert cluster.dry_run(embedded_cluster, release) == []
+
+
+def test_a_real_cluster_without_keda_is_told_before_anything_is_installed(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump(merged(SCALED)), encoding="utf-8")
+    with cluster.running("without-keda", state_dir=tmp_path / "clusters") as own:
+        own.api.delete("apiextensions.k8s.io/v1", "CustomResourceDefinition", "scaledobjects.keda.sh")
+        until = time.monotonic() + 30
+        while ("keda.sh/v1alpha1", "ScaledObject") in own.api.resources and time.monotonic() < until:
+            time.sleep(0.2)
+            own.api.forget_resources()
+        kubeconfig = str(own.place.kubeconfig)
+        for dry_run, refused in (("server", True), ("client", False)):
+            done = subprocess.run(
+                [
+                    toolchain.resolve("helm"),
+                    *("install", "llm", str(CHART), "--values", str(values)),
+                    *("--kubeconfig", kubeconfig, f"--dry-run={dry_run}"),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+            assert (done.returncode != 0) is refused, done.stderr
+            assert ("[LLM012] autoscaling.enabled: " in done.stderr) is refused

@@ -1,3 +1,15 @@
+{{/* How to install what serves an API group. Versions are the newest ones this chart was tried with or read against. */}}
+{{- define "llm-inference.prerequisite.install" -}}
+{{- if eq . "keda.sh" -}}
+helm upgrade --install keda keda --repo https://kedacore.github.io/charts --version 2.20.2 --namespace keda --create-namespace --wait
+{{- else if eq . "monitoring.coreos.com" -}}
+{{- /* Without the three settings its Prometheus sees only monitors and rules labelled `release: monitoring`. */ -}}
+helm upgrade --install monitoring kube-prometheus-stack --repo https://prometheus-community.github.io/helm-charts --version 88.6.4 --namespace monitoring --create-namespace --wait --set prometheus.prometheusSpec.serviceMonitorSelectorNilUsesHelmValues=false,prometheus.prometheusSpec.podMonitorSelectorNilUsesHelmValues=false,prometheus.prometheusSpec.ruleSelectorNilUsesHelmValues=false
+{{- else if has . (list "karpenter.sh" "karpenter.k8s.aws") -}}
+Karpenter 1.8 to 1.15, by https://karpenter.sh/docs/getting-started/
+{{- end -}}
+{{- end -}}
+
 {{/*
 What must be in the cluster before this release: dict root, api (group/version/Kind), key (the value that asks for it).
 Prints a violation where the API is missing.
@@ -8,11 +20,6 @@ versions, without kinds, so `v1/Pod` is in the list exactly when it came from a 
 {{- define "llm-inference.prerequisite.violation" -}}
 {{- $apis := .root.Capabilities.APIVersions -}}
 {{- if and ($apis.Has "v1/Pod") (not ($apis.Has .api)) -}}
-{{-   $install := dict
-        "keda.sh" "helm upgrade --install keda keda --repo https://kedacore.github.io/charts --version 2.20.2 --namespace keda --create-namespace --wait"
-        "karpenter.sh" "Karpenter 1.8 or newer: https://karpenter.sh/docs/getting-started/"
-        "karpenter.k8s.aws" "Karpenter 1.8 or newer: https://karpenter.sh/docs/getting-started/"
-        "monitoring.coreos.com" "helm upgrade --install monitoring kube-prometheus-stack --repo https://prometheus-community.github.io/helm-charts --namespace monitoring --create-namespace --wait" -}}
-[LLM012] {{ .key }}: this cluster does not serve {{ .api }}; install it first: {{ get $install (splitList "/" .api | first) }}
+[LLM012] {{ .key }}: this cluster does not serve {{ .api }}; install it first: {{ include "llm-inference.prerequisite.install" (splitList "/" .api | first) }}
 {{- end -}}
 {{- end -}}
