@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chartproof.errors import ToolchainError
 from chartproof.toolchain import pins
-from chartproof.toolchain.build import build
+from chartproof.toolchain.builder import build
 from chartproof.toolchain.locate import Location, Origin, locate
 
 __all__ = [

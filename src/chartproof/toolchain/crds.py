@@ -14,7 +14,7 @@ from typing import Any
 from chartproof import resources
 from chartproof.errors import ToolchainError
 from chartproof.toolchain import golang
-from chartproof.toolchain.build import environment
+from chartproof.toolchain.builder import environment
 from chartproof.toolchain.pins import parse_version
 from chartproof.toolchain.progress import showing
 from chartproof.toolchain.store import exclusive, fresh_directory, home

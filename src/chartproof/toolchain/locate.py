@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from chartproof.errors import ToolchainError
-from chartproof.toolchain.build import cached
+from chartproof.toolchain.builder import cached
 from chartproof.toolchain.pins import Module, Program, Version, parse_version
 
 _PROBE_SECONDS = 30
