@@ -43,21 +43,21 @@ control-plane: $(INSTALLED) ## Get the programs of the embedded cluster ahead of
 check: setup lint types fast presets ## The fast part of the quality gate (warm: under a minute)
 
 .PHONY: lint
-lint: setup
+lint: setup ## Style of Python and YAML
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/yamllint --strict .
 
 .PHONY: types
-types: setup
+types: setup ## Types of Python
 	$(BIN)/mypy
 
 .PHONY: fast
-fast: setup
+fast: setup ## Tests that need neither a cluster nor much time
 	$(PYTEST) -m "not cluster and not slow"
 
 .PHONY: presets
-presets: setup
+presets: setup ## Lint the chart, and check every preset
 	"$$($(CHARTPROOF) toolchain path helm)" lint --strict --quiet $(CHART)
 	$(CHARTPROOF) check $(PRESETS)
 
