@@ -86,16 +86,14 @@ def test_the_python_that_the_user_names_comes_first(tmp_path: Path) -> None:
 def test_every_dependency_is_locked_with_hashes_and_without_an_index(source: str, lock: str) -> None:
     text = (ROOT / lock).read_text(encoding="utf-8")
     assert "://" not in text
-    pins = dict(
-        re.findall(
-            r"^([\w.-]+(?:\[[\w,]+\])?)==\S+.*?\\\n((?:    --hash=sha256:[0-9a-f]{64}.*\n)+)", text, re.MULTILINE
-        )
+    hashed = re.findall(
+        r"^([\w.-]+(?:\[[\w,]+\])?)==\S+.*?\\\n(?:    --hash=sha256:[0-9a-f]{64}.*\n)+", text, re.MULTILINE
     )
-    pinned = {re.sub(r"\[.*", "", name).lower().replace("_", "-") for name in pins}
+    assert len(hashed) == len(re.findall(r"^\S+==", text, re.MULTILINE))
+    pinned = {re.sub(r"\[.*", "", name).lower().replace("_", "-") for name in hashed}
     wanted = {
         re.split(r"[\[=<>; ]", line)[0].lower().replace("_", "-")
         for line in (ROOT / source).read_text(encoding="utf-8").splitlines()
         if line and not line.startswith(("#", "-r"))
     }
     assert wanted <= pinned
-    assert len(pins) == len(re.findall(r"^\S+==", text, re.MULTILINE))
