@@ -78,8 +78,9 @@ def _arrays(schema: Schema, root: Schema) -> st.SearchStrategy[list[Any]]:
 
 def _strings(schema: Schema) -> st.SearchStrategy[str]:
     if "pattern" in schema:
+        pattern: str = schema["pattern"]
         shortest, longest = schema.get("minLength", 0), schema.get("maxLength", 10_000)
-        drawn: st.SearchStrategy[str] = st.from_regex(schema["pattern"], fullmatch=True)
+        drawn = st.from_regex(pattern, fullmatch=True)
         return drawn.filter(lambda text: shortest <= len(text) <= longest and "\n" not in text)
     return st.text(TEXT, min_size=schema.get("minLength", 0), max_size=schema.get("maxLength", 40))
 

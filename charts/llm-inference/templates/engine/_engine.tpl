@@ -101,7 +101,7 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
   valueFrom:
     secretKeyRef:
       name: {{ . }}
-      key: {{ $.Values.engine.apiKey.key }}
+      key: {{ $.Values.engine.apiKey.key | quote }}
 {{- end }}
 {{- if eq .Values.weights.delivery "stream" }}
 {{ include "llm-inference.weights.s3Environment" . }}
@@ -152,7 +152,7 @@ affinity:
 {{- with .Values.nodes.taints }}
 tolerations:
   {{- range $key, $taint := . }}
-  - key: {{ $key }}
+  - key: {{ $key | quote }}
     {{- if $taint.value }}
     operator: Equal
     value: {{ $taint.value | quote }}

@@ -110,7 +110,7 @@ hf://{{ include "llm-inference.weights.repository" . }}
   valueFrom:
     secretKeyRef:
       name: {{ . }}
-      key: {{ $.Values.engine.huggingFaceToken.key }}
+      key: {{ $.Values.engine.huggingFaceToken.key | quote }}
 {{- end }}
 {{- end -}}
 
@@ -281,7 +281,7 @@ template:
     {{- with $root.Values.engine.imagePullSecrets }}
     imagePullSecrets:
       {{- range . }}
-      - name: {{ . }}
+      - name: {{ . | quote }}
       {{- end }}
     {{- end }}
     securityContext:
