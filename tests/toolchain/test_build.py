@@ -58,7 +58,7 @@ def test_what_is_missing_is_built_once(log: Path, capsys: pytest.CaptureFixture[
     assert toolchain.resolve("kubeconform") == path
     assert _builds(log) == 1
     told = capsys.readouterr().err
-    assert "building kubeconform 0.8.0: 0 s (up to 20 s the first time)" in told
+    assert "building kubeconform 0.8.0: 0 s (about 20 s the first time)" in told
     assert "building kubeconform 0.8.0: done in" in told
 
 

@@ -21,7 +21,7 @@ def human(seconds: float) -> str:
 
 @contextmanager
 def showing(what: str, *, expected_seconds: float, stream: TextIO | None = None) -> Iterator[None]:
-    """Say what runs, how long it has run and how long it takes at most, until the block ends.
+    """Say what runs, how long it has run and how long it takes the first time, until the block ends.
 
     A terminal gets one line that counts; anything else a line at the start, one each half minute
     and one at the end.
@@ -33,7 +33,7 @@ def showing(what: str, *, expected_seconds: float, stream: TextIO | None = None)
 
     def line() -> str:
         elapsed = human(time.monotonic() - started)
-        return f"{what}: {elapsed} (up to {human(expected_seconds)} the first time)"
+        return f"{what}: {elapsed} (about {human(expected_seconds)} the first time)"
 
     def tick() -> None:
         while not ended.wait(_TERMINAL_SECONDS if terminal else _LOG_SECONDS):
