@@ -48,11 +48,10 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One release to be made: rendered, or read."""
+    """One release: still to be rendered, or read already, or why it could not be."""
 
     name: str
-    rendering: Rendering | None = None
-    read: Callable[[], Release] | None = None
+    content: Rendering | Release | ChartproofError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,12 +87,12 @@ def load(arguments: argparse.Namespace) -> Loaded:
     contradicts itself, ToolchainError without helm.
     """
     sources = _distinct(list(_sources(arguments)))
-    renderings = [each.rendering for each in sources if each.rendering]
+    renderings = [each.content for each in sources if isinstance(each.content, Rendering)]
     rendered = iter(helm.render_all(renderings))
     releases: list[Release] = []
     failures: list[Failure] = []
     for each in sources:
-        made = next(rendered) if each.rendering else _read(each)
+        made = next(rendered) if isinstance(each.content, Rendering) else each.content
         if isinstance(made, ChartproofError):
             failures.append(Failure(each.name, made))
         elif not made.documents:
@@ -126,10 +125,11 @@ def _sources(arguments: argparse.Namespace) -> Iterator[_Source]:
         raise UsageError("nothing to look at", how="name presets, manifest files, - for standard input, or --chart DIR")
     rendered = 0
     for source in _from_words(words, arguments) if words else [_chart(arguments)]:
-        rendered += source.rendering is not None
+        is_rendered = isinstance(source.content, Rendering)
+        rendered += is_rendered
         if arguments.name and rendered > 1:
             raise UsageError("--name fits one release only", how="check the presets one by one")
-        if source.rendering is None and (arguments.values or arguments.set or arguments.name):
+        if isinstance(source.content, Release) and (arguments.values or arguments.set or arguments.name):
             raise UsageError(
                 "--values, --set and --name are for charts, and this input is rendered already",
                 where=source.name,
@@ -143,7 +143,7 @@ def _from_words(words: Sequence[str], arguments: argparse.Namespace) -> Iterator
         raise UsageError("standard input can be read once", how="give - once")
     for word in words:
         if word == manifests.STDIN:
-            yield _Source(word, read=lambda: manifests.read_stream(sys.stdin.buffer, **_namespace(arguments)))
+            yield _Source(word, _try(lambda: manifests.read_stream(sys.stdin.buffer, **_namespace(arguments))))
         else:
             yield from _from_path(Path(word), arguments)
 
@@ -161,26 +161,30 @@ def _from_path(path: Path, arguments: argparse.Namespace) -> Iterator[_Source]:
 
 def _from_directory(path: Path, arguments: argparse.Namespace) -> Iterator[_Source]:
     """Each preset on its own; all manifests together are one release, as `kubectl apply -f` takes them."""
+    objects: manifests.Objects = []
+    presets: list[Path] = []
     try:
-        sources = [_from_file(each, arguments) for each in manifests.manifest_files(path)]
+        for file in manifests.manifest_files(path):
+            found = manifests.read_manifest(file)
+            presets += [file] if found is None else []
+            objects += found or []
     except InputError as error:
-        yield _failed(path.name, error)
+        yield _Source(str(path), error)
         return
-    presets = [each for each in sources if each.rendering]
-    yield from presets
-    if len(presets) < len(sources):
-        files = [Path(each.name) for each in sources if not each.rendering]
-        yield _Source(str(path), read=lambda: manifests.read_files(files, name=str(path), **_namespace(arguments)))
+    for preset in presets:
+        yield _preset(preset, arguments)
+    if objects or not presets:
+        yield _Source(str(path), _try(lambda: manifests.release_of(objects, str(path), **_namespace(arguments))))
 
 
 def _from_file(path: Path, arguments: argparse.Namespace) -> _Source:
     try:
-        text = manifests.read_text(path)
-        if not manifests.is_manifest(text, origin=str(path)):
-            return _preset(path, arguments)
+        objects = manifests.read_manifest(path)
     except InputError as error:
-        return _failed(str(path), error)
-    return _Source(str(path), read=lambda: manifests.read_files([path], name=str(path), **_namespace(arguments)))
+        return _Source(str(path), error)
+    if objects is None:
+        return _preset(path, arguments)
+    return _Source(str(path), _try(lambda: manifests.release_of(objects, str(path), **_namespace(arguments))))
 
 
 def _preset(path: Path, arguments: argparse.Namespace) -> _Source:
@@ -211,17 +215,9 @@ def _namespace(arguments: argparse.Namespace) -> dict[str, str]:
     return {"namespace": arguments.namespace or "default"}
 
 
-def _failed(name: str, error: ChartproofError) -> _Source:
-    def fail() -> Release:
-        raise error
-
-    return _Source(name, read=fail)
-
-
-def _read(source: _Source) -> Release | ChartproofError:
-    assert source.read is not None  # noqa: S101  (a source is rendered or read)
+def _try(read: Callable[[], Release]) -> Release | ChartproofError:
     try:
-        return source.read()
+        return read()
     except ChartproofError as error:
         return error
 
@@ -231,10 +227,9 @@ def _distinct(sources: list[_Source]) -> list[_Source]:
     seen = Counter(each.name for each in sources)
     renamed = []
     for each in sources:
-        rendering = each.rendering
-        if seen[each.name] > 1 and rendering:
-            label = rendering.origin
-            renamed.append(replace(each, name=label, rendering=replace(rendering, label=label)))
+        if seen[each.name] > 1 and isinstance(each.content, Rendering):
+            label = each.content.origin
+            renamed.append(_Source(label, replace(each.content, label=label)))
         else:
             renamed.append(each)
     again = Counter(each.name for each in renamed)

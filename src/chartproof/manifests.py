@@ -26,10 +26,22 @@ _CHUNK_BYTES = 1024 * 1024
 _SPACE = re.compile(r"\s*")
 
 
+Objects = list[tuple[str, dict[str, Any]]]
+"""Kubernetes objects, each with where it was found (`origin:line`)."""
+
+
 def read_files(files: Sequence[Path], *, name: str, namespace: str = "default") -> Release:
     """The release that files make together. Raises InputError where one cannot be read or none has an object."""
-    found = [each for file in files for each in parse(read_text(file), origin=str(file))]
-    return _release(name, name, namespace, found)
+    return release_of([each for file in files for each in parse(read_text(file), origin=str(file))], name, namespace)
+
+
+def read_manifest(path: Path) -> Objects | None:
+    """The objects of a file, or None where it holds the values of a chart instead.
+
+    Raises InputError where it cannot be read.
+    """
+    text = read_text(path)  # once: it may be a pipe
+    return list(parse(text, origin=str(path))) if is_manifest(text, origin=str(path)) else None
 
 
 def read_stream(stream: BinaryIO, *, name: str = STDIN, namespace: str = "default") -> Release:
@@ -37,7 +49,7 @@ def read_stream(stream: BinaryIO, *, name: str = STDIN, namespace: str = "defaul
     if stream.isatty():
         print("reading manifests from the terminal; end with Ctrl-D", file=sys.stderr)
     text = _decode(_read_limited(stream, name), name)
-    return _release(name, name, namespace, list(parse(text, origin=name)))
+    return release_of(list(parse(text, origin=name)), name, namespace)
 
 
 def manifest_files(directory: Path) -> list[Path]:
@@ -102,15 +114,16 @@ def parse(text: str, *, origin: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from ((where, each) for each in _flatten(body, where))
 
 
-def _release(name: str, origin: str, namespace: str, found: Sequence[tuple[str, dict[str, Any]]]) -> Release:
-    if not found:
+def release_of(objects: Objects, name: str, namespace: str) -> Release:
+    """The release that objects make. Raises InputError where there are none."""
+    if not objects:
         raise InputError(
             "there is no Kubernetes object in it",
-            where=origin,
+            where=name,
             how="check the command that should have written it; an empty stream is not a clean one",
         )
-    documents = tuple(Document(body, where, index) for index, (where, body) in enumerate(found))
-    return Release(name, documents, namespace, origin)
+    documents = tuple(Document(body, where, index) for index, (where, body) in enumerate(objects))
+    return Release(name, documents, namespace, origin=name)
 
 
 def _read_limited(stream: BinaryIO, origin: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -278,3 +279,13 @@ def test_fault_of_ours_does_not_look_like_findings(run: Run, monkeypatch: pytest
     result = run("check", "-", stdin=CLEAN.encode())
     assert result.code == ExitCode.COULD_NOT_RUN
     assert "this is a fault in chartproof" in result.stderr
+
+
+def test_manifests_may_come_through_a_pipe_with_a_name(run: Run, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen([sys.executable, "-c", f"open({str(pipe)!r}, 'w').write({CLEAN!r})"]) as writer:
+        result = run("check", pipe)
+        writer.wait(60)
+    assert result.code == ExitCode.CLEAN
+    assert "1 document  clean" in result.stdout

@@ -354,3 +354,9 @@ def test_one_bad_input_does_not_hide_what_the_others_have(run: Run, write: Write
     assert "got string, want integer" in result.stderr
     assert "good  4 documents" in result.stdout
     assert "bad  could not be checked" in result.stdout
+
+
+def test_missing_file_with_values_is_a_missing_file(run: Run) -> None:
+    result = run("check", "no-such-preset.yaml", "--set", "a=1")
+    assert result.code == COULD_NOT_RUN
+    assert "no-such-preset.yaml: no such file" in result.stderr
