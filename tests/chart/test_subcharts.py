@@ -133,8 +133,13 @@ def test_exporter_is_no_more_privileged_than_its_counters_need(render: Render) -
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["SYS_ADMIN"]}
     assert "privileged" not in container["securityContext"]
     plain: Values = {"dcgm-exporter": {"capabilities": []}}
-    (container,) = pod_of(daemon_set(render(EXPORTER, plain)))["containers"]
+    release = render(EXPORTER, plain)
+    (container,) = pod_of(daemon_set(release))["containers"]
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    counters = release.find("ConfigMap", "llm-dcgm-exporter")
+    assert counters is not None
+    assert "\nDCGM_FI_DEV_GPU_TEMP," in counters.get("data", "counters.csv")
+    assert "\nDCGM_FI_PROF_" not in counters.get("data", "counters.csv")
 
 
 def test_service_monitor_finds_the_exporter_and_names_its_node(render: Render) -> None:

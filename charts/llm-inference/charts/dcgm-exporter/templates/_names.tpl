@@ -24,9 +24,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end }}
 
-{{/* The counters file. */}}
+{{/* The counters file. Without SYS_ADMIN it has no profiling counters: the exporter crashes over what it may not read. */}}
 {{- define "dcgm-exporter.counters" -}}
-{{ .Files.Get "files/counters.csv" | trim }}
+{{- $counters := .Files.Get "files/counters.csv" | trim -}}
+{{- if not (has "SYS_ADMIN" .Values.capabilities) -}}
+{{-   $counters = regexReplaceAll "(?m)^DCGM_FI_PROF_.*\n" $counters "" -}}
+{{- end -}}
+{{ $counters }}
 {{- with .Values.extraCounters }}
 
 # From values.
