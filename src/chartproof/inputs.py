@@ -129,13 +129,18 @@ def _sources(arguments: argparse.Namespace) -> Iterator[_Source]:
         rendered += is_rendered
         if arguments.name and rendered > 1:
             raise UsageError("--name fits one release only", how="check the presets one by one")
-        if isinstance(source.content, Release) and (arguments.values or arguments.set or arguments.name):
-            raise UsageError(
-                "--values, --set and --name are for charts, and this input is rendered already",
-                where=source.name,
-                how="leave them out, or give the chart with --chart",
-            )
+        if isinstance(source.content, Release):
+            _refuse_values(source.name, arguments)
         yield source
+
+
+def _refuse_values(name: str, arguments: argparse.Namespace) -> None:
+    if arguments.values or arguments.set or arguments.name:
+        raise UsageError(
+            "--values, --set and --name are for charts, and this input is rendered already",
+            where=name,
+            how="leave them out, or give the chart with --chart",
+        )
 
 
 def _from_words(words: Sequence[str], arguments: argparse.Namespace) -> Iterator[_Source]:
@@ -143,6 +148,7 @@ def _from_words(words: Sequence[str], arguments: argparse.Namespace) -> Iterator
         raise UsageError("standard input can be read once", how="give - once")
     for word in words:
         if word == manifests.STDIN:
+            _refuse_values(word, arguments)
             yield _Source(word, _try(lambda: manifests.read_stream(sys.stdin.buffer, **_namespace(arguments))))
         else:
             yield from _from_path(Path(word), arguments)
