@@ -78,7 +78,7 @@ def _allows(requirements: Iterable[Mapping[str, Any]], labels: Mapping[str, str]
 
 
 def _holds(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    key, operator = str(requirement.get("key")), requirement.get("operator")
+    key, operator = str(requirement.get("key")), str(requirement.get("operator"))
     values = [str(each) for each in requirement.get("values") or []]
     have = labels.get(key)
     if operator in _NUMERIC:

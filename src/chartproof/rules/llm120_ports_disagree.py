@@ -84,7 +84,7 @@ def _answers(workload: Document, pod: PodTemplate, target: Any) -> bool:
     if isinstance(target, str) and not target.isdigit():
         named = [(container, port) for container, port in ports if port.get("name") == target]
         return any(_listens(workload, pod, container, port) for container, port in named)
-    number = int(target)
+    number = int(target) if isinstance(target, int | str) else 0
     engines = [each for each in engine_containers(workload) if each.pod.path == pod.path]
     if any(each.port == number for each in engines):
         return True

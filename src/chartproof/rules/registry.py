@@ -12,6 +12,7 @@ from functools import cache
 
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document, Release
+from chartproof.shape import well_shaped
 
 #: Sections that every rule's docstring must have, in this order.
 DOCUMENTATION_SECTIONS = ("What", "Why it hurts", "Bad", "Good", "References")
@@ -97,6 +98,7 @@ def check_release(release: Release, rules: tuple[Rule, ...] | None = None) -> li
     Suppression by annotation is applied by `chartproof.suppression`, not here.
     """
     findings: dict[tuple[str, str, str, str], Finding] = {}
+    release = well_shaped(release)
     for each in all_rules() if rules is None else rules:
         context = Context(release, each)
         for document in release.documents:
