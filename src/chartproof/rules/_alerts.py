@@ -65,16 +65,16 @@ def alerts_of(release: Release) -> Iterator[AlertRule]:
 
 def notices_missing_metrics(release: Release) -> bool:
     """Whether some alert of the release fires when an engine's metrics or its targets are gone."""
-    for alert in alerts_of(release):
-        query = alert.query
-        if query is None:
-            continue
-        for selector in query.selectors:
-            if selector.metric == "up" or selector.metric.startswith("keda_"):
-                return True
-            counted = selector.asks_presence or "unless" in selector.enclosing
-            if is_engine_series(selector.metric) and counted:
-                return True
+    return any(asks_for_missing_metrics(query) for each in alerts_of(release) if (query := each.query) is not None)
+
+
+def asks_for_missing_metrics(query: Query) -> bool:
+    """Whether a query asks whether targets, KEDA's metrics or an engine's series are there."""
+    for selector in query.selectors:
+        if selector.metric == "up" or selector.metric.startswith("keda_"):
+            return True
+        if is_engine_series(selector.metric) and (selector.asks_presence or "unless" in selector.enclosing):
+            return True
     return False
 
 

@@ -101,7 +101,12 @@ def load_of(trigger: Trigger) -> frozenset[str]:
         text = trigger.metadata.get("metricQuery", "")
         found = {"running": "num_requests_running", "waiting": "num_requests_waiting"}
         return frozenset(kind for kind, name in found.items() if name in text)
-    metrics = [metric_of(each) for each in trigger.query.metrics]
+    return load_of_query(trigger.query)
+
+
+def load_of_query(query: Query) -> frozenset[str]:
+    """What a query counts of an engine's load: `running`, `waiting`, both or nothing."""
+    metrics = [metric_of(each) for each in query.metrics]
     return frozenset(each.load for each in metrics if each is not None and each.load)
 
 

@@ -171,8 +171,8 @@ def _is_own(label: str, selector: Selector) -> bool:
     return metric is not None and metric.has_label(label)
 
 
-def raw_counters(query: Query) -> Iterator[Problem]:
-    """Cumulative series read as they are: they only grow, and start again when a pod does."""
+def raw_selectors(query: Query) -> Iterator[Selector]:
+    """Selectors of cumulative series that are read as they are."""
     offsets = {each.metric for each in query.selectors if each.offset}
     for selector in query.selectors:
         name = selector.metric
@@ -180,9 +180,16 @@ def raw_counters(query: Query) -> Iterator[Problem]:
             continue
         if name.endswith("_bucket") and any(each.startswith("histogram_quantile") for each in selector.enclosing):
             continue
+        yield selector
+
+
+def raw_counters(query: Query) -> Iterator[Problem]:
+    """Cumulative series read as they are: they only grow, and start again when a pod does."""
+    for selector in raw_selectors(query):
         yield Problem(
-            f"{name} only grows; without rate() its value says how long the pods have run, not how busy they are",
-            f"write rate({name}{{...}}[5m])",
+            f"{selector.metric} only grows; without rate() its value says how long the pods have run, "
+            "not how busy they are",
+            f"write rate({selector.metric}{{...}}[5m])",
         )
 
 
