@@ -173,8 +173,7 @@ class Smoke:
                 time.sleep(_PAUSE_SECONDS)
         outcome.problems += problems
         if problems:
-            outcome.problems += observe.pending(self._api, outcome.release)
-            outcome.problems += observe.failures(self._api, outcome.release)
+            outcome.problems += self._reasons(outcome)
         return not problems
 
     def _look(self, outcome: Outcome, platform: Outcome | None) -> None:
@@ -217,9 +216,14 @@ class Smoke:
             result = self._call(action, outcome.release, *arguments, "--namespace", outcome.release)
         if result.returncode:
             outcome.problems.append(f"helm {action} failed: {result.stderr.strip()}")
-            outcome.problems += observe.pending(self._api, outcome.release)
-            outcome.problems += observe.failures(self._api, outcome.release)
+            outcome.problems += self._reasons(outcome)
         return result.returncode == 0
+
+    def _reasons(self, outcome: Outcome) -> list[str]:
+        """What scheduler, controllers and our own cloud say about why something does not come about."""
+        said = observe.pending(self._api, outcome.release) + observe.failures(self._api, outcome.release)
+        log = (self._cluster.place.logs / "cloud.log").read_text(encoding="utf-8").strip()
+        return [*said, f"the simulated cloud complains: {log.splitlines()[-1]}"] if log else said
 
     def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
