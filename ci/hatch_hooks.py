@@ -12,6 +12,7 @@ CARRIED = {
     "charts/llm-inference/files/catalog": "chartproof/data/catalog",
     "schemas": "chartproof/data/schemas",
     "ci/toolchain": "chartproof/data/toolchain",
+    "charts/llm-inference/files/weights": "chartproof/data/weights",
 }
 """What a checkout has beside the package and a wheel has inside it; `chartproof.resources` knows
 both places."""
@@ -28,7 +29,7 @@ class DependenciesFromRequirements(MetadataHookInterface):
 
 
 class CarryData(BuildHookInterface[Any]):
-    """Put catalog, schemas and toolchain pins into a wheel, and not into an editable install."""
+    """Put catalog, schemas, toolchain pins and the weights script into a wheel, and not into an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Register the directories, unless the checkout itself is what gets installed."""

@@ -12,11 +12,12 @@ _IN_CHECKOUT = {
     "catalog": "charts/llm-inference/files/catalog",
     "schemas": "schemas",
     "toolchain": "ci/toolchain",
+    "weights": "charts/llm-inference/files/weights",
 }
 
 
 def directory(name: str) -> Path:
-    """The directory of `name`: catalog, schemas or toolchain.
+    """The directory of `name`: catalog, schemas, toolchain or weights.
 
     The checkout wins, so that an edited file takes effect at once. Raises InputError where neither
     place has it, which means a damaged installation.

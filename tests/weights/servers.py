@@ -138,3 +138,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)
+
+
+def finished_large_parts(directory: Path) -> list[Path]:
+    """Journals of unfinished large files that have at least one part."""
+    return [
+        journal
+        for journal in (directory / ".weights-partial").glob("*.parts")
+        if journal.with_suffix("").exists()
+        and journal.with_suffix("").stat().st_size > 10**7
+        and len(journal.read_text().splitlines()) > 1
+    ]

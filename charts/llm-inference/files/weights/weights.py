@@ -39,21 +39,26 @@ import errno
 import fcntl
 import fnmatch
 import hashlib
+import http.client
 import json
 import os
 import random
 import shutil
 import signal
+import ssl
 import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 MANIFEST_NAME = "weights-manifest.json"
 MANIFEST_FORMAT = "weights-manifest/1"
@@ -372,61 +377,27 @@ class S3:
         with s3_errors(f"{self.uri}/{path}"):
             return dict(self.client.head_object(Bucket=self.bucket, Key=self.prefix + path))
 
-    def download(self, entry: Entry, partial: Path, pool: ThreadPoolExecutor, progress: Progress) -> None:
-        """Fill `partial` by ranged requests, skipping the parts that its journal has."""
+    def version(self, entry: Entry) -> Version:
+        """What the object is now."""
+        head = self.head(entry.path)
+        return Version(head["ETag"], head["ContentLength"])
+
+    def part(self, entry: Entry, version: Version, start: int, end: int) -> Iterator[bytes]:
+        """Bytes from `start` to before `end`."""
         what = f"{self.uri}/{entry.path}"
-        head = again(self.options, what, lambda: self.head(entry.path))
-        if head["ContentLength"] != entry.size:
-            raise MismatchError(f"{what} has {head['ContentLength']} bytes, the manifest says {entry.size}")
-        journal = partial.with_name(partial.name + ".parts")
-        identity = f"{head['ETag']} {entry.sha256} {PART_BYTES}"
-        done = _finished_parts(journal, identity) if partial.exists() else set()
-        if not done:
-            journal.write_text(identity + "\n", encoding="utf-8")
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            os.ftruncate(descriptor, entry.size)
-            lock = threading.Lock()
-            parts = [index for index in range((entry.size + PART_BYTES - 1) // PART_BYTES) if index not in done]
-            progress.add(entry.size - sum(min(PART_BYTES, entry.size - index * PART_BYTES) for index in parts))
-
-            def fetch(index: int) -> None:
-                start = index * PART_BYTES
-                end = min(start + PART_BYTES, entry.size)
-                again(
-                    self.options,
-                    f"{what} bytes {start}-{end - 1}",
-                    lambda: self._part(entry.path, head["ETag"], descriptor, start, end),
-                )
-                with lock, journal.open("a", encoding="utf-8") as stream:
-                    stream.write(f"{index}\n")
-                progress.add(end - start)
-
-            futures = [pool.submit(fetch, index) for index in parts]
-            finished, pending = wait(futures, return_when=FIRST_EXCEPTION)
-            for each in pending:
-                each.cancel()
-            wait(pending)
-            for each in finished:
-                each.result()
-        finally:
-            os.close(descriptor)
-
-    def _part(self, path: str, etag: str, descriptor: int, start: int, end: int) -> None:
-        what = f"{self.uri}/{path} bytes {start}-{end - 1}"
         with s3_errors(what):
             body = self.client.get_object(
-                Bucket=self.bucket, Key=self.prefix + path, Range=f"bytes={start}-{end - 1}", IfMatch=etag
+                Bucket=self.bucket,
+                Key=self.prefix + entry.path,
+                Range=f"bytes={start}-{end - 1}",
+                IfMatch=version.identity,
             )["Body"]
-            position = start
-            for chunk in iter(lambda: body.read(READ_BYTES), b""):
-                view = memoryview(chunk)
-                while view:
-                    written = os.pwrite(descriptor, view, position)
-                    position += written
-                    view = view[written:]
-        if position != end:
-            raise WeightsError(UNREACHABLE, f"{what}: the connection ended {end - position} bytes early")
+        while True:
+            with s3_errors(what):
+                chunk = body.read(READ_BYTES)
+            if not chunk:
+                return
+            yield chunk
 
     def upload(self, local: Path, entry: Entry) -> None:
         """Store one file, with its sha256 in the object's metadata."""
@@ -447,6 +418,68 @@ class S3:
             self.client.put_object(
                 Bucket=self.bucket, Key=self.prefix + MANIFEST_NAME, Body=raw, ContentType="application/json"
             )
+
+
+@dataclass
+class Version:
+    """What a file is at its source: `identity` changes with its content; `address` may have to be asked for again."""
+
+    identity: str
+    size: int
+    address: str = ""
+
+
+def download(source: Source, entry: Entry, partial: Path, pool: ThreadPoolExecutor, progress: Progress) -> None:
+    """Fill `partial` by ranged requests at once, skipping the parts that its journal says are there."""
+    options = source.options
+    what = f"{source.uri}/{entry.path}"
+    version = again(options, what, lambda: source.version(entry))
+    if version.size != entry.size:
+        raise MismatchError(f"{what} has {version.size} bytes, {entry.size} are expected")
+    journal = partial.with_name(partial.name + ".parts")
+    identity = f"{version.identity} {entry.sha256 or entry.git_blob} {PART_BYTES}"
+    done = _finished_parts(journal, identity) if partial.exists() else set()
+    if not done:
+        journal.write_text(identity + "\n", encoding="utf-8")
+    parts = [index for index in range((entry.size + PART_BYTES - 1) // PART_BYTES) if index not in done]
+    progress.add(entry.size - sum(min(PART_BYTES, entry.size - index * PART_BYTES) for index in parts))
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o644)
+    lock = threading.Lock()
+
+    def fetch(index: int) -> None:
+        start = index * PART_BYTES
+        end = min(start + PART_BYTES, entry.size)
+        where = f"{what} bytes {start}-{end - 1}"
+        again(
+            options, where, lambda: _write_part(where, source.part(entry, version, start, end), descriptor, start, end)
+        )
+        with lock, journal.open("a", encoding="utf-8") as stream:
+            stream.write(f"{index}\n")
+        progress.add(end - start)
+
+    try:
+        os.ftruncate(descriptor, entry.size)
+        futures = [pool.submit(fetch, index) for index in parts]
+        finished, pending = wait(futures, return_when=FIRST_EXCEPTION)
+        for each in pending:
+            each.cancel()
+        wait(pending)
+        for each in finished:
+            each.result()
+    finally:
+        os.close(descriptor)
+
+
+def _write_part(what: str, chunks: Iterator[bytes], descriptor: int, start: int, end: int) -> None:
+    position = start
+    for chunk in chunks:
+        view = memoryview(chunk)[: end - position]
+        while view:
+            written = os.pwrite(descriptor, view, position)
+            position += written
+            view = view[written:]
+    if position != end:
+        raise WeightsError(UNREACHABLE, f"{what}: the connection ended {end - position} bytes early")
 
 
 def _finished_parts(journal: Path, identity: str) -> set[int]:
@@ -500,12 +533,12 @@ class Hub:
     """A repository on Hugging Face, or on a mirror that HF_ENDPOINT names."""
 
     def __init__(self, uri: str, options: Options) -> None:
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(options.timeout_seconds))
-        os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(options.timeout_seconds))
+        import certifi  # noqa: PLC0415
         import huggingface_hub  # noqa: PLC0415
 
         self.hub = huggingface_hub
+        self.token = huggingface_hub.get_token()
+        self.tls = ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
         self.uri = uri.rstrip("/")
         self.repository = self.uri.removeprefix("hf://")
         self.options = options
@@ -542,19 +575,39 @@ class Hub:
         identity = json.dumps([[each.path, each.size, each.sha256 or each.git_blob] for each in entries])
         return Manifest(self.uri, self.options.revision, entries, hashlib.sha256(identity.encode()).hexdigest())
 
-    def download(self, entry: Entry, partial: Path) -> None:
-        """Fetch with the hub's own client: it resumes, and uses the accelerated transfer where both sides have it."""
-        staging = partial.with_name(partial.name + ".hub")
+    def version(self, entry: Entry) -> Version:
+        """What the file is, and the address that its content is at now: a signed one that ends after an hour."""
+        with hub_errors(f"{self.uri}/{entry.path}"):
+            found = self.hub.get_hf_file_metadata(
+                self._address(entry), token=self.token or False, timeout=self.options.timeout_seconds
+            )
+        return Version(str(found.etag), int(found.size or 0), str(found.location))
 
-        def fetch() -> None:
-            with hub_errors(f"{self.uri}/{entry.path}"):
-                path = self.hub.hf_hub_download(
-                    self.repository, entry.path, revision=self.options.revision, local_dir=staging
-                )
-            Path(path).replace(partial)
+    def part(self, entry: Entry, version: Version, start: int, end: int) -> Iterator[bytes]:
+        """Bytes from `start` to before `end`, by plain HTTP: the hub's client resumes nothing that a killed run left."""
+        what = f"{self.uri}/{entry.path}"
+        address = version.address
+        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity", "User-Agent": "weights.py"}
+        if self.token and urlsplit(address).netloc == urlsplit(self._address(entry)).netloc:
+            # The token is the hub's; the store it redirects to has its own signature in the address.
+            headers["Authorization"] = f"Bearer {self.token}"
+        request = urllib.request.Request(address, headers=headers)  # noqa: S310 - the hub says where its files are
+        try:
+            with urllib.request.urlopen(request, timeout=self.options.timeout_seconds, context=self.tls) as answer:  # noqa: S310
+                if answer.status != HTTPStatus.PARTIAL_CONTENT and start > 0:
+                    raise WeightsError(UNREACHABLE, f"{what}: {urlsplit(address).netloc} does not serve ranges")
+                while chunk := answer.read(READ_BYTES):
+                    yield chunk
+        except urllib.error.HTTPError as error:
+            if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+                # The signed address has ended; where access has ended, asking for a new one says so.
+                version.address = self.version(entry).address
+            raise WeightsError(UNREACHABLE, f"{what}: {error}") from error
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            raise WeightsError(UNREACHABLE, f"{what}: {error}") from error
 
-        again(self.options, f"{self.uri}/{entry.path}", fetch)
-        shutil.rmtree(staging, ignore_errors=True)
+    def _address(self, entry: Entry) -> str:
+        return str(self.hub.hf_hub_url(self.repository, entry.path, revision=self.options.revision))
 
 
 class LocalDirectory:
@@ -812,11 +865,7 @@ def _fetch_file(source: Source, entry: Entry, directory: Path, pool: ThreadPoolE
     options = source.options
 
     def attempt() -> str:
-        if isinstance(source, S3):
-            source.download(entry, partial, pool, progress)
-        else:
-            source.download(entry, partial)
-            progress.add(entry.size)
+        download(source, entry, partial, pool, progress)
         try:
             return digest_of(partial, entry)
         except MismatchError:
@@ -986,8 +1035,19 @@ def stage(uri: str, target: str, options: Options) -> str:
             )
     manifest = source.manifest()
     say(f"staging {len(manifest.entries)} files, {manifest.size / 1e9:.2f} GB, to {target}")
-    with tempfile.TemporaryDirectory(prefix="weights-") as room:
-        entries = [_stage_file(source, store, each, Path(room)) for each in manifest.entries]
+    progress = Progress(manifest.size)
+    with (
+        tempfile.TemporaryDirectory(prefix="weights-") as room,
+        ThreadPoolExecutor(options.concurrency) as pool,
+    ):
+
+        def bring(entry: Entry) -> tuple[Path, str]:
+            if isinstance(source, LocalDirectory):
+                local = source.root / entry.path
+                return local, digest_of(local, entry)
+            return _bring(source, entry, Path(room), pool, progress)
+
+        entries = [_stage_file(store, each, bring) for each in manifest.entries]
     raw = encode_manifest(manifest.source, options.revision, entries)
     store.put_manifest(raw)
     digest = hashlib.sha256(raw).hexdigest()
@@ -995,39 +1055,43 @@ def stage(uri: str, target: str, options: Options) -> str:
     return digest
 
 
-def _stage_file(source: Hub | LocalDirectory, store: S3, entry: Entry, room: Path) -> Entry:
-    options = store.options
+def _bring(source: Hub, entry: Entry, room: Path, pool: ThreadPoolExecutor, progress: Progress) -> tuple[Path, str]:
+    """Fetch one file to local disk; returns where it is, and its sha256."""
+    local = room / "file"
+    local.unlink(missing_ok=True)
+    free = shutil.disk_usage(room).free
+    if entry.size > free:
+        raise WeightsError(
+            DISK,
+            f"{room} has {free / 1e9:.2f} GB free, {entry.path} needs {entry.size / 1e9:.2f} GB: "
+            "enlarge it, or set TMPDIR",
+        )
+
+    def attempt() -> str:
+        download(source, entry, local, pool, progress)
+        try:
+            return digest_of(local, entry)
+        except MismatchError:
+            local.unlink()
+            raise
+
+    try:
+        return local, again(source.options, entry.path, attempt, worth=is_mismatch)
+    except MismatchError as error:
+        raise WeightsError(CORRUPT, f"{error}, also after {source.options.retries} tries") from error
+
+
+def _stage_file(store: S3, entry: Entry, bring: Callable[[Entry], tuple[Path, str]]) -> Entry:
+    """Store one file, unless it is there; returns the manifest's entry."""
     if entry.sha256 and _is_stored(store, entry):
         say(f"{entry.path} is already stored")
         return entry
-    if isinstance(source, LocalDirectory):
-        local = source.root / entry.path
-        sha256 = digest_of(local, entry)
-        if _is_stored(store, Entry(entry.path, entry.size, sha256)):
-            say(f"{entry.path} is already stored")
-            return Entry(entry.path, entry.size, sha256)
-    else:
-        local = room / "file"
-        free = shutil.disk_usage(room).free
-        if entry.size > free:
-            raise WeightsError(
-                DISK,
-                f"{room} has {free / 1e9:.2f} GB free, {entry.path} needs {entry.size / 1e9:.2f} GB: "
-                "enlarge it, or set TMPDIR",
-            )
-
-        def attempt() -> str:
-            source.download(entry, local)
-            return digest_of(local, entry)
-
-        try:
-            sha256 = str(again(options, entry.path, attempt, worth=is_mismatch))
-        except MismatchError as error:
-            raise WeightsError(CORRUPT, f"{error}, also after {options.retries} tries") from error
+    local, sha256 = bring(entry)
     found = Entry(entry.path, entry.size, sha256)
-    again(options, entry.path, lambda: store.upload(local, found))
-    if isinstance(source, Hub):
-        local.unlink()
+    if _is_stored(store, found):
+        say(f"{entry.path} is already stored")
+        return found
+    again(store.options, entry.path, lambda: store.upload(local, found))
     say(f"{entry.path} stored ({entry.size / 1e9:.2f} GB)")
     return found
 

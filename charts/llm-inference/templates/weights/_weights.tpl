@@ -79,12 +79,12 @@ hf://{{ include "llm-inference.weights.repository" . }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
+      name: {{ . | quote }}
       key: AWS_ACCESS_KEY_ID
 - name: AWS_SECRET_ACCESS_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
+      name: {{ . | quote }}
       key: AWS_SECRET_ACCESS_KEY
 {{- end }}
 {{- end -}}
@@ -94,12 +94,7 @@ hf://{{ include "llm-inference.weights.repository" . }}
 {{- $hub := .Values.weights.source.huggingface -}}
 - name: HF_HOME
   value: /tmp/huggingface
-- name: HF_HUB_DOWNLOAD_TIMEOUT
-  value: {{ int64 $hub.timeoutSeconds | quote }}
 - name: HF_HUB_DISABLE_TELEMETRY
-  value: "1"
-# The hub's accelerated transfer uses all the network there is.
-- name: HF_XET_HIGH_PERFORMANCE
   value: "1"
 {{- with $hub.endpoint }}
 - name: HF_ENDPOINT
@@ -109,7 +104,7 @@ hf://{{ include "llm-inference.weights.repository" . }}
 - name: HF_TOKEN
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
+      name: {{ . | quote }}
       key: {{ $.Values.engine.huggingFaceToken.key | quote }}
 {{- end }}
 {{- end -}}
@@ -226,7 +221,7 @@ environment (YAML list or empty).
 {{- else if eq .Values.weights.delivery "volume" -}}
 - name: weights
   persistentVolumeClaim:
-    claimName: {{ include "llm-inference.weights.claim" . }}
+    claimName: {{ include "llm-inference.weights.claim" . | quote }}
 {{- end }}
 {{- if include "llm-inference.weights.initContainers" . }}
 {{ include "llm-inference.weights.scriptVolume" . }}
@@ -275,7 +270,7 @@ template:
       karpenter.sh/do-not-disrupt: "true"
   spec:
     restartPolicy: Never
-    serviceAccountName: {{ include "llm-inference.serviceAccount.name" $root }}
+    serviceAccountName: {{ include "llm-inference.serviceAccount.name" $root | quote }}
     automountServiceAccountToken: false
     enableServiceLinks: false
     {{- with $root.Values.engine.imagePullSecrets }}
