@@ -100,7 +100,7 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
 - name: VLLM_API_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
+      name: {{ . | quote }}
       key: {{ $.Values.engine.apiKey.key | quote }}
 {{- end }}
 {{- if eq .Values.weights.delivery "stream" }}

@@ -18,7 +18,7 @@
 - to:
     {{- range . }}
     - ipBlock:
-        cidr: {{ . }}
+        cidr: {{ . | quote }}
     {{- end }}
   ports:
     - {port: 443, protocol: TCP}
