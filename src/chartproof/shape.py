@@ -56,8 +56,8 @@ SCALARS = _names(
     alias effect medium sizeLimit type schedule query metricType
     """
 )
-#: Mappings whose names mean a list somewhere else, such as the `resources` of a Role.
-_LISTS_ELSEWHERE = frozenset({"resources", "template", "data"})
+#: Mappings whose names mean a list somewhere else, such as the `resources` of a Role and the terms of a pod affinity.
+_LISTS_ELSEWHERE = frozenset({"resources", "template", "data", "requiredDuringSchedulingIgnoredDuringExecution"})
 #: Lists whose names mean a mapping somewhere else.
 _MAPPINGS_ELSEWHERE = frozenset({"rules", "items"})
 
