@@ -59,7 +59,9 @@ def affinity_pins_zone(document: Document, context: Context) -> Iterator[Finding
                     "all replicas must be in one zone, but a required spread wants them apart: the second stays Pending"
                     if required
                     else "all replicas must be in the zone of the first",
-                    path=subject.path("affinity", "podAffinity") + f".required[{i}]",
+                    path=subject.path(
+                        "affinity", "podAffinity", f"requiredDuringSchedulingIgnoredDuringExecution[{i}]"
+                    ),
                     hint="drop the affinity by zone, or make it preferred",
                 )
                 yield found if required else replace(found, severity=Severity.WARNING)
