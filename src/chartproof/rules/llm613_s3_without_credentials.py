@@ -74,7 +74,7 @@ def s3_without_credentials(document: Document, context: Context) -> Iterator[Fin
         other = f", while {with_role[0]!r} has a role" if with_role else ""
         yield context.finding(
             document,
-            f"container {container.get('name')!r} reads from S3 as ServiceAccount {account!r}, without credentials{other}",
+            f"container {container.get('name')!r} reads S3 as ServiceAccount {account!r}, without credentials{other}",
             path=pod.container_path(container, init=init),
             hint=f"set serviceAccountName: {with_role[0]}"
             if with_role
