@@ -124,7 +124,8 @@ def render(rendering: Rendering) -> Release:
     result = _run(helm, arguments)
     if result.returncode != 0:
         debug = result.stderr if "YAML parse error" not in result.stderr else _run(helm, [*arguments, "--debug"]).stdout
-        raise refusals.explain(rendering.chart, rendering.values, rendering.origin, result.stderr, debug)
+        given = refusals.Given(rendering.values, rendering.settings)
+        raise refusals.explain(rendering.chart, given, rendering.origin, result.stderr, debug)
     documents = tuple(
         Document(body, source, index) for index, (source, body) in enumerate(_objects(result.stdout, rendering.origin))
     )

@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,35 @@ _SCHEMA_HEAD = "values don't meet the specifications of the schema"
 _SCHEMA_LINE = re.compile(r"^- at '(?P<pointer>[^']*)': (?P<problem>.+)$")
 _SCHEMA_CHART = re.compile(r"^(?P<name>[a-z0-9-]+):$")
 _UNKNOWN_KEYS = re.compile(r"additional properties (?P<names>.+) not allowed")
-_REFUSAL = re.compile(r"^\s*\[LLM\d{3}\] .+")
+_REFUSAL = re.compile(r"^\s*\[LLM\d{3}\] (?:(?P<key>[\w.-]+): )?.+")
 _TEMPLATE = re.compile(r"(?P<template>[\w.-]+(?:/[\w.-]+)*/templates/[\w./-]+?)(?=[:)\s]|$)")
 _MISSING_DEPENDENCY = re.compile(r"missing in charts/ directory: (?P<names>.+)")
 _SHOWN_LINES = 2
+_MOST_LISTED_KEYS = 12
 
 
-def explain(chart: Path, values: Sequence[Path], origin: str, stderr: str, rendered: str) -> RenderError:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Where values came from: files, of which a later one wins, and `--set` expressions, which win over them."""
+
+    values: Sequence[Path] = ()
+    settings: Sequence[str] = ()
+
+
+def explain(chart: Path, given: Given, origin: str, stderr: str, rendered: str) -> RenderError:
     """The error for helm's `stderr`; `rendered` is its debug output where the rendered YAML was broken."""
     text = _clean(stderr)
     lines = text.splitlines()
-    refused = [line.strip() for line in lines if _REFUSAL.match(line)]
+    refused = [
+        f"{_place(given, (match['key'] or '').split('.'))}{match[0].strip()}"
+        for match in map(_REFUSAL.match, lines)
+        if match
+    ]
     if refused:
         what = "the chart refuses these values:\n" + "\n".join(f"  {each}" for each in refused)
         return RenderError(what, where=origin, how="change the keys named above as each line says")
     if _SCHEMA_HEAD in text:
-        problems = list(_schema_problems(lines, chart, values))
+        problems = list(_schema_problems(lines, chart, given))
         what = "these values do not fit the chart's schema:\n" + "\n".join(f"  {each}" for each in problems or [text])
         readme = chart / "README.md"
         return RenderError(what, where=origin, how=f"{readme} lists every key" if readme.is_file() else "")
@@ -65,7 +79,7 @@ def _clean(stderr: str) -> str:
     return "\n".join(lines).removeprefix("Error: ")
 
 
-def _schema_problems(lines: Sequence[str], chart: Path, values: Sequence[Path]) -> Iterator[str]:
+def _schema_problems(lines: Sequence[str], chart: Path, given: Given) -> Iterator[str]:
     """Helm's schema messages, chart by chart, as `file:line: key: problem`."""
     owner, prefix = chart, list[str]()
     for line in lines:
@@ -80,17 +94,21 @@ def _schema_problems(lines: Sequence[str], chart: Path, values: Sequence[Path]) 
         unknown = _UNKNOWN_KEYS.search(match["problem"])
         if unknown is None:
             full = [*prefix, *steps]
-            yield f"{_place(values, full)}{'.'.join(full) or 'values'}: {match['problem']}"
+            yield f"{_place(given, full)}{'.'.join(full) or 'values'}: {match['problem']}"
             continue
         known = _known_keys(owner, steps)
         for name in re.findall(r"'([^']+)'", unknown["names"]):
-            yield _unknown_key([*prefix, *steps, name], known, values)
+            yield _unknown_key([*prefix, *steps, name], known, given)
 
 
-def _unknown_key(steps: Sequence[str], known: Sequence[str], values: Sequence[Path]) -> str:
+def _unknown_key(steps: Sequence[str], known: Sequence[str], given: Given) -> str:
     close = difflib.get_close_matches(steps[-1], known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}" if known else ""
-    return f"{_place(values, steps)}{'.'.join(steps)}: unknown key{hint}"
+    hint = ""
+    if close:
+        hint = f"; did you mean {close[0]}?"
+    elif 0 < len(known) <= _MOST_LISTED_KEYS:
+        hint = f"; known are {', '.join(sorted(known))}"
+    return f"{_place(given, steps)}{'.'.join(steps)}: unknown key{hint}"
 
 
 def _known_keys(chart: Path, steps: Sequence[str]) -> list[str]:
@@ -113,9 +131,12 @@ def _known_keys(chart: Path, steps: Sequence[str]) -> list[str]:
     return list(node.get("properties") or {})
 
 
-def _place(values: Sequence[Path], steps: Sequence[str]) -> str:
-    """`file:line: ` of the last values file that sets the key; empty where none does."""
-    for path in reversed(values):
+def _place(given: Given, steps: Sequence[str]) -> str:
+    """`file:line: ` of the last values file that sets the key, or `--set: `; empty where none does."""
+    key = ".".join(steps)
+    if any(part.partition("=")[0] == key for setting in given.settings for part in setting.split(",")):
+        return "--set: "
+    for path in reversed(given.values):
         line = _line_of(path, steps)
         if line:
             return f"{path}:{line}: "
