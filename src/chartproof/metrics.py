@@ -24,6 +24,7 @@ TARGET_LABELS = frozenset(
     | {"cluster", "cluster_id", "cluster_name", "region", "zone", "env", "environment", "stage", "tenant"}
     | {"prometheus", "prometheus_replica", "prometheus_group", "exported_job", "exported_instance", "host", "hostname"}
     | {"exported_namespace", "exported_pod", "exported_container", "kubernetes_namespace", "kubernetes_pod_name"}
+    | {"node_name", "pod_name", "container_name", "service_name", "job_name", "app_name", "namespace_name"}
     | {"le", "quantile", "__name__", "workload", "workload_type", "team", "deployment_environment"}
 )
 #: Labels that people write for `model_name`.
@@ -234,6 +235,9 @@ def exporter_of(series: str) -> str | None:
     `vllm_num_requests_running` counts as vLLM's: the server never exports underscores for the
     colon, so the name is a mistake, except under Ray (`ray_vllm_...`), which renames.
     """
+    if series.count(":") > 1:
+        # level:metric:operation is how recording rules are named.
+        return None
     for exporter in EXPORTERS:
         prefix = contract(exporter).prefix
         if series.startswith(prefix) or (prefix.endswith(":") and series.startswith(prefix[:-1] + "_")):
@@ -274,8 +278,8 @@ def looks_cumulative(series: str) -> bool:
     metric = metric_of(series)
     if metric is not None:
         return metric.grows(series)
-    return re.search(r"_(total|bucket|sum|count)$", series) is not None and not re.search(
-        r"(memory|mem|limit|size|capacity|allocatable|used|free)_total$|_replicas?_count$|^kube_", series
+    return series.endswith(("_total", "_bucket")) and not re.search(
+        r"(memory|mem|limit|size|capacity|allocatable|used|free)_total$|^kube_", series
     )
 
 

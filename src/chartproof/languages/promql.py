@@ -361,6 +361,9 @@ def _shape_of_selector(node: Any) -> Shape:
     if node.matchers.or_matchers:
         return Shape()
     pinned = frozenset(each.label for each in matchers if each.fixed)
+    if metric.count(":") > 1:
+        # level:metric:operation, a recording rule: the operation has aggregated it.
+        return Shape(varying=frozenset(), pinned=pinned)
     state = _STATE_METRIC.fullmatch(metric)
     if state and {state[1], "namespace"} <= pinned and not metric.endswith("_condition"):
         return Shape(varying=frozenset(), pinned=pinned)

@@ -63,6 +63,12 @@ def alerts_of(release: Release) -> Iterator[AlertRule]:
         yield from (each for each in rules_of(document) if each.is_alert)
 
 
+def recorded_series(release: Release) -> frozenset[str]:
+    """Names that the release's recording rules make."""
+    rules = (each for document in release.of_kind(*KINDS) for each in rules_of(document))
+    return frozenset(each.name for each in rules if not each.is_alert)
+
+
 def notices_missing_metrics(release: Release) -> bool:
     """Whether some alert of the release fires when an engine's metrics or its targets are gone."""
     return any(asks_for_missing_metrics(query) for each in alerts_of(release) if (query := each.query) is not None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import promql_parser as ast
 
-from chartproof.languages.promql import Query, walk
+from chartproof.languages.promql import Query, unwrap, walk
 from chartproof.metrics import contract
 from chartproof.release import Document, Release
 from chartproof.rules._monitors import MONITORS, endpoints
@@ -83,25 +84,31 @@ def joins_on_exporter_pod(query: Query, release: Release) -> Iterator[Problem]:
                 )
     for label in _joined_labels(query):
         yield Problem(
-            f"DCGM series are grouped or joined by {label}, which is the exporter's own pod",
+            f"DCGM series are joined by {label}, which is the exporter's own pod",
             f'use exported_{label} (label_replace(..., "{label}", "$1", "exported_{label}", "(.+)") for a join)',
         )
 
 
 def _joined_labels(query: Query) -> list[str]:
+    """Labels of workloads by which DCGM series are matched with series of something else."""
     found: list[str] = []
     for node in walk(query.expression):
-        labels: list[str] = []
-        if isinstance(node, ast.BinaryExpr) and node.modifier and node.modifier.matching:
-            if node.modifier.matching.type == ast.LabelModifierType.Include:
-                labels = list(node.modifier.matching.labels)
-        elif isinstance(node, ast.AggregateExpr) and node.modifier and node.modifier.type == ast.AggModifierType.By:
-            labels = list(node.modifier.labels)
-        else:
+        if not isinstance(node, ast.BinaryExpr) or _reads_dcgm(node.lhs) == _reads_dcgm(node.rhs) or _relabels(node):
             continue
-        if _reads_dcgm(node) and not _relabels(node):
-            found += [each for each in labels if each in _WORKLOAD_LABELS and each not in found]
+        matching = node.modifier.matching if node.modifier else None
+        if matching is None:
+            labels = {*_grouped_by(node.lhs), *_grouped_by(node.rhs)}
+        else:
+            labels = set(matching.labels) if matching.type == ast.LabelModifierType.Include else set()
+        found += [each for each in _WORKLOAD_LABELS if each in labels and each not in found]
     return found
+
+
+def _grouped_by(node: Any) -> list[str]:
+    node = unwrap(node)
+    if isinstance(node, ast.AggregateExpr) and node.modifier and node.modifier.type == ast.AggModifierType.By:
+        return list(node.modifier.labels)
+    return []
 
 
 def _reads_dcgm(node: object) -> bool:

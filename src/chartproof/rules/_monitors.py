@@ -9,7 +9,7 @@ from typing import Any
 from chartproof.languages.duration import DurationError, prometheus_seconds
 from chartproof.release import Document, PodTemplate, Release, dig, selector_matches
 from chartproof.rules._selection import caught_by_service, label_selector_matches, together
-from chartproof.workload import engine_containers, engines_of
+from chartproof.workload import engine_containers
 
 MONITORS = ("ServiceMonitor", "PodMonitor")
 #: Interval that is assumed where no monitor of the release says one.
@@ -100,10 +100,3 @@ def added_labels(release: Release) -> frozenset[str]:
                     if dig(each, "action") in {"labelmap", "LabelMap"}:
                         found.add("*")
     return frozenset(found)
-
-
-def knows_all_labels(release: Release) -> bool:
-    """Whether every engine of the release is scraped by its monitors, so that no other relabelling adds labels."""
-    scraped = [pod for monitor in engine_monitors(release) for _, pod in pods_of_monitor(monitor, release)]
-    engines = engines_of(release)
-    return bool(engines) and all(any(pod is engine.pod for pod in scraped) for engine in engines)

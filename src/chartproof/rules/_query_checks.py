@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from chartproof.languages.promql import (
 )
 from chartproof.metrics import MISTAKEN_MODEL_LABELS, TARGET_LABELS, Metric, Presence, metric_of
 from chartproof.release import Release
-from chartproof.rules._monitors import added_labels, knows_all_labels
+from chartproof.rules._monitors import added_labels
 from chartproof.versions import Version, format_version
 from chartproof.workload import EngineContainer, engines_of
 
@@ -32,7 +33,10 @@ IDENTIFYING_LABELS = frozenset(
     | {"exported_pod", "exported_container", "exported_job", "kubernetes_pod_name", "pod_name"}
 )
 _PERCENT = 100
-_PLACEHOLDER_MARKS = ("$(", "{{", "${", "grafana_variable")
+_COMMON_LABELS = ("namespace", "pod", "container", "service", "job", "instance")
+#: How alike a misspelling is to the label that was meant (difflib ratio).
+_SIMILAR = 0.8
+_PLACEHOLDER_MARKS = ("$", "{{", "grafana_variable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,16 @@ def engine_versions(engines: list[EngineContainer]) -> Mapping[str, Version | No
     return found
 
 
-def unknown_metrics(query: Query, versions: Mapping[str, Version | None]) -> Iterator[Problem]:
-    """Series that the exporter's version does not have: they are empty for ever, without any error."""
+def unknown_metrics(
+    query: Query, versions: Mapping[str, Version | None], recorded: frozenset[str] = frozenset()
+) -> Iterator[Problem]:
+    """Series that the exporter's version does not have: they are empty for ever, without any error.
+
+    `recorded` are names that recording rules make.
+    """
     for series in query.metrics:
         found = metrics.look_up(series, versions)
-        if found is None or found.presence is Presence.EXPORTED:
+        if found is None or found.presence is Presence.EXPORTED or series in recorded:
             continue
         at = versions.get(metrics.exporter_of(series) or "")
         version = f" {format_version(at)}" if at else ""
@@ -69,7 +78,6 @@ def unknown_metrics(query: Query, versions: Mapping[str, Version | None]) -> Ite
 def unknown_labels(query: Query, release: Release) -> Iterator[Problem]:
     """Labels, and label values, that a known metric never has: such a selector matches nothing."""
     added = added_labels(release)
-    closed = knows_all_labels(release) and "*" not in added
     for selector in query.selectors:
         metric = metric_of(selector.metric)
         if metric is None:
@@ -77,11 +85,11 @@ def unknown_labels(query: Query, release: Release) -> Iterator[Problem]:
         for matcher in selector.matchers:
             if matcher.operator.startswith("!") or not matcher.limits:
                 continue
-            if _is_unknown(matcher.label, metric, added, closed=closed):
+            right = meant_label(matcher.label, metric, added)
+            if right:
                 yield Problem(
                     f"{selector.metric} has no label {matcher.label!r}: {matcher} matches nothing",
-                    f"write {matcher.label.replace(matcher.label, _right_label(matcher.label, metric))}"
-                    f'{matcher.operator}"{matcher.value}"',
+                    f'write {right}{matcher.operator}"{matcher.value}"',
                 )
             allowed = (metric.values or {}).get(matcher.label)
             if allowed and not any(matcher.accepts(value) for value in allowed):
@@ -92,14 +100,18 @@ def unknown_labels(query: Query, release: Release) -> Iterator[Problem]:
     yield from _unknown_groupings(query, added)
 
 
-def _is_unknown(label: str, metric: Metric, added: frozenset[str], *, closed: bool) -> bool:
-    if metric.has_label(label) or label in TARGET_LABELS or label in added:
-        return False
-    return label in MISTAKEN_MODEL_LABELS or closed
+def meant_label(label: str, metric: Metric, added: frozenset[str]) -> str:
+    """The label that was meant, where a metric does not have this one; empty where it may exist.
 
-
-def _right_label(label: str, metric: Metric) -> str:
-    return "model_name" if label in MISTAKEN_MODEL_LABELS or "model" in label else min(metric.labels)
+    Any label can come from a relabelling that the release does not show, so only names that people
+    are known to mistake, and misspellings of labels that do exist, are judged.
+    """
+    if "*" in added or metric.has_label(label) or label in TARGET_LABELS or label in added:
+        return ""
+    if label in MISTAKEN_MODEL_LABELS:
+        return "model_name"
+    similar = difflib.get_close_matches(label, (*metric.labels, *_COMMON_LABELS), 1, cutoff=_SIMILAR)
+    return similar[0] if similar else ""
 
 
 def _unknown_groupings(query: Query, added: frozenset[str]) -> Iterator[Problem]:
@@ -107,7 +119,11 @@ def _unknown_groupings(query: Query, added: frozenset[str]) -> Iterator[Problem]
     if not known or len(known) < len(query.selectors):
         return
     for label in dict.fromkeys(query.grouping_labels()):
-        if label in MISTAKEN_MODEL_LABELS and label not in added and not any(each.has_label(label) for each in known):
+        if (
+            label in MISTAKEN_MODEL_LABELS
+            and not {label, "*"} & added
+            and not any(each.has_label(label) for each in known)
+        ):
             yield Problem(f"groups by {label!r}, which {known[0].name} does not have", "group by model_name")
 
 
@@ -174,9 +190,18 @@ def _is_own(label: str, selector: Selector) -> bool:
 def raw_selectors(query: Query) -> Iterator[Selector]:
     """Selectors of cumulative series that are read as they are."""
     offsets = {each.metric for each in query.selectors if each.offset}
+    read = set(query.metrics)
     for selector in query.selectors:
         name = selector.metric
-        if not metrics.looks_cumulative(name) or selector.is_rated or selector.asks_presence or name in offsets:
+        stem = metrics.stem_of(name)
+        # Many gauges end in _count; beside the _sum of the same name it is a histogram's or summary's.
+        is_pair = name.endswith(("_sum", "_count")) and {f"{stem}_sum", f"{stem}_count"} <= read
+        if (
+            not (metrics.looks_cumulative(name) or is_pair)
+            or selector.is_rated
+            or selector.asks_presence
+            or name in offsets
+        ):
             continue
         if name.endswith("_bucket") and any(each.startswith("histogram_quantile") for each in selector.enclosing):
             continue

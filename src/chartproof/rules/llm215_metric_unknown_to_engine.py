@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.metrics import Presence, look_up
 from chartproof.release import Document
+from chartproof.rules._alerts import recorded_series
 from chartproof.rules._autoscaling import prometheus_triggers, query_path, view
 from chartproof.rules._query_checks import engine_versions, unknown_metrics
 from chartproof.rules.registry import Context, rule
@@ -43,9 +44,10 @@ def metric_unknown_to_engine(document: Document, context: Context) -> Iterator[F
     """
     scaler = view(document, context)
     versions = engine_versions(list(scaler.engines) or engines_of(context.release))
+    recorded = recorded_series(context.release)
     for trigger in prometheus_triggers(scaler):
         if trigger.query is not None:
-            for problem in unknown_metrics(trigger.query, versions):
+            for problem in unknown_metrics(trigger.query, versions, recorded):
                 yield context.finding(
                     document, f"{trigger.label}: {problem.message}", path=query_path(trigger), hint=problem.hint
                 )

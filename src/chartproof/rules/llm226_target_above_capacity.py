@@ -10,7 +10,7 @@ from chartproof.rules._autoscaling import plan_of, requests_per_replica, view
 from chartproof.rules.registry import Context, rule
 
 #: A plan of the KV cache assumes typical requests; shorter ones fit more.
-_TOLERANCE = 2.0
+_TOLERANCE = 3.0
 
 
 @rule(id="LLM226", name="target-above-capacity", severity=Severity.WARNING, kinds=("ScaledObject",))

@@ -9,7 +9,7 @@ from chartproof.release import Document
 from chartproof.rules._autoscaling import plan_of, requests_per_replica, view
 from chartproof.rules.registry import Context, rule
 
-_FAR_BELOW = 10
+_FAR_BELOW = 32
 
 
 @rule(id="LLM227", name="target-far-below-capacity", severity=Severity.WARNING, kinds=("ScaledObject",))
@@ -17,11 +17,11 @@ def target_far_below_capacity(document: Document, context: Context) -> Iterator[
     """The autoscaler adds replicas long before one is used.
 
     What:
-        The target per replica, in running requests, is less than a tenth of what one replica runs at once by
+        The target per replica, in running requests, is less than a thirtieth of what one replica runs at once by
         the plan of its KV cache and `--max-num-seqs`.
 
     Why it hurts:
-        Every GPU is bought ten times over: an engine gets its throughput from large batches, and each replica
+        GPUs are bought many times over: an engine gets its throughput from large batches, and each replica
         holds a nearly empty one.
 
     Bad:

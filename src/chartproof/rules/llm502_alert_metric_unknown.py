@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document
-from chartproof.rules._alerts import KINDS, rules_of
+from chartproof.rules._alerts import KINDS, recorded_series, rules_of
 from chartproof.rules._gpu_metrics import missing_counters
 from chartproof.rules._query_checks import engine_versions, unknown_metrics
 from chartproof.rules.registry import Context, rule
@@ -36,11 +36,12 @@ def alert_metric_unknown(document: Document, context: Context) -> Iterator[Findi
         https://github.com/NVIDIA/dcgm-exporter/blob/main/etc/default-counters.csv
     """
     versions = engine_versions(engines_of(context.release))
+    recorded = recorded_series(context.release)
     for each in rules_of(document):
         query = each.query
         if query is None:
             continue
-        for problem in (*unknown_metrics(query, versions), *missing_counters(query, context.release)):
+        for problem in (*unknown_metrics(query, versions, recorded), *missing_counters(query, context.release)):
             yield context.finding(
                 document, f"{each.label}: {problem.message}", path=f"{each.path}.expr", hint=problem.hint
             )

@@ -21,7 +21,7 @@ def dcgm_join_on_pod(document: Document, context: Context) -> Iterator[Finding]:
     """GPU metrics are chosen or joined by `pod`, which is the exporter's own pod.
 
     What:
-        A query selects, groups or joins DCGM series by the label `pod` or `container` without the scrape
+        A query selects or joins DCGM series by the label `pod` or `container` without the scrape
         honouring the exporter's labels: the pod that uses the GPU is then in `exported_pod`.
 
     Why it hurts:

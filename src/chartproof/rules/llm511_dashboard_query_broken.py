@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.languages.promql import PromqlError, parse
 from chartproof.release import Document
+from chartproof.rules._alerts import recorded_series
 from chartproof.rules._dashboards import BrokenDashboard, dashboards_of
 from chartproof.rules._gpu_metrics import missing_counters
 from chartproof.rules._query_checks import broken_quantiles, engine_versions, unknown_labels, unknown_metrics
@@ -39,6 +40,7 @@ def dashboard_query_broken(document: Document, context: Context) -> Iterator[Fin
     """
     release = context.release
     versions = engine_versions(engines_of(release))
+    recorded = recorded_series(context.release)
     for each in dashboards_of(document):
         if isinstance(each, BrokenDashboard):
             yield context.finding(
@@ -59,7 +61,7 @@ def dashboard_query_broken(document: Document, context: Context) -> Iterator[Fin
             )
             continue
         for problem in (
-            *unknown_metrics(query, versions),
+            *unknown_metrics(query, versions, recorded),
             *missing_counters(query, release),
             *unknown_labels(query, release),
             *broken_quantiles(query),
