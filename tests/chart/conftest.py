@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,13 @@ def render(tmp_path: Path) -> Render:
 
 @pytest.fixture
 def refusals(render: Render) -> Refusals:
-    """The lines with which the chart refuses values; none where it renders."""
+    """The lines with which the chart refuses values, from the id on; none where it renders."""
 
     def run(*layers: Values, **options: Any) -> list[str]:
         try:
             render(*layers, **options)
         except RenderError as error:
-            lines = [line.strip() for line in error.what.splitlines() if line.strip().startswith("[LLM")]
+            lines = re.findall(r"\[LLM\d{3}\] .*", error.what)
             if not lines:
                 raise
             return lines

@@ -54,6 +54,7 @@ def scaling(**values: object) -> Values:
         ("LLM203", "autoscaling.formula", scaling(formula="max(running, office-hours)")),
         ("LLM203", "autoscaling.formula", scaling(formula="max(running, kv_cache * 30)")),
         ("LLM202", "autoscaling.formula", merged(KV_CACHE, scaling(formula="running"))),
+        ("LLM221", "autoscaling.formula", scaling(formula="0")),
         ("LLM204", "autoscaling.formula", scaling(formula="running / replicas * 25")),
         ("LLM209", "autoscaling.formula", merged(ASLEEP, scaling(formula="waiting + wake"))),
         ("LLM016", "observability.monitoring", {"observability": {"monitoring": "none"}}),

@@ -24,6 +24,7 @@ def node_class(**values: object) -> Values:
     [
         ("LLM016", "nodes.provider", nodes(provider="existing")),
         ("LLM016", "nodes.labels", nodes(labels={"llm-inference.io/pool": "other"})),
+        ("LLM018", "nodes.instanceTypes", merged(PLATFORM, nodes(gpuLimit=4, instanceTypes=["g6x.large"]))),
         ("LLM312", "nodes.instanceTypes", nodes(instanceTypes=["g6e.xlarge", "g6f.4xlarge"])),
         ("LLM311", "nodes.instanceTypes", nodes(instanceTypes=["g6e.xlarge", "g7.2xlarge"])),
         ("LLM345", "nodes.tiers.spot.weight", merged(SPOT, nodes(tiers={"spot": {"weight": 10}}))),
@@ -31,6 +32,9 @@ def node_class(**values: object) -> Values:
         ("LLM016", "nodes.tiers", nodes(tiers={"on-demand": {"enabled": False}})),
         ("LLM017", "nodes.instanceTypes", merged(PLATFORM, nodes(instanceTypes=[], gpuLimit=4))),
         ("LLM305", "nodes.taints", nodes(taints={"nvidia.com/gpu": None})),
+        ("LLM305", "nodes.taints", nodes(taints={"nvidia.com/gpu": {"effect": "PreferNoSchedule"}})),
+        ("LLM355", "nodes.labels", nodes(labels={"karpenter.sh/team": "search"})),
+        ("LLM355", "nodes.labels", nodes(labels={"karpenter.k8s.aws/instance-family": "g6e"})),
         ("LLM314", "nodes.nodeClassRef.name", node_class(create=False)),
         ("LLM343", "nodes.gpuLimit", PLATFORM),
         (

@@ -83,10 +83,13 @@
 {{-       $messages = append $messages (printf "[LLM202] autoscaling.formula: does not read `%s`, which then does nothing; use it, or switch off %s" . (get $switches .)) -}}
 {{-     end -}}
 {{-   end -}}
+{{-   if not $read -}}
+{{-     $messages = append $messages "[LLM221] autoscaling.formula: reads no trigger, so that no load changes anything; write e.g. running + waiting * 10" -}}
+{{-   end -}}
 {{-   if and (contains "/" $autoscaling.formula) (not (contains "?" $autoscaling.formula)) -}}
 {{-     $messages = append $messages "[LLM204] autoscaling.formula: divides without a guard, and KEDA turns x/0 into the least number there is; multiply by a constant, or write `b > 0 ? a / b : 0`" -}}
 {{-   end -}}
-{{-   if and (eq (int $autoscaling.minReplicas) 0) (not (has "running" $read)) -}}
+{{-   if and (eq (int $autoscaling.minReplicas) 0) $read (not (has "running" $read)) -}}
 {{-     $messages = append $messages "[LLM209] autoscaling.formula: without `running` the model is stopped while it still answers; add it, or write minReplicas 1" -}}
 {{-   end -}}
 {{-   if and (eq (int $autoscaling.minReplicas) 0) (not (or (has "wake" $read) (has "office_hours" $read))) (or $autoscaling.wake.query $autoscaling.officeHours.enabled) -}}

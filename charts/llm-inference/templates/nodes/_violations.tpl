@@ -28,6 +28,12 @@
 {{- include "llm-inference.nodes.facts" . -}}
 {{- $messages := list -}}
 {{- $system := get .NodeFacts.operatingSystems .Values.nodes.nodeClass.family -}}
+{{- /* Where there is a model, its own checks say so. */ -}}
+{{- if not .Values.engine.enabled -}}
+{{-   range .Catalog.unknownInstanceTypes -}}
+{{-     $messages = append $messages (printf "[LLM018] nodes.instanceTypes: `%s` is not in files/catalog/instances.yaml; correct the spelling, or remove it" .) -}}
+{{-   end -}}
+{{- end -}}
 {{- range $type := .Catalog.instanceTypes -}}
 {{-   $instance := get $.Catalog.instances $type -}}
 {{-   $gpu := get $.Catalog.gpus $instance.gpu | default dict -}}
@@ -68,8 +74,15 @@
 {{- if not $nodes.instanceTypes -}}
 {{-   $messages = append $messages "[LLM017] nodes.instanceTypes: a pool needs the instance types it may use; name them, cheapest first" -}}
 {{- end -}}
-{{- if not $nodes.taints -}}
-{{-   $messages = append $messages "[LLM305] nodes.taints: without a taint any pod may fill a GPU node; keep nvidia.com/gpu" -}}
+{{- $keepsOff := false -}}
+{{- range $_, $taint := $nodes.taints }}{{ if has $taint.effect (list "NoSchedule" "NoExecute") }}{{ $keepsOff = true }}{{ end }}{{ end -}}
+{{- if not $keepsOff -}}
+{{-   $messages = append $messages "[LLM305] nodes.taints: without a taint of effect NoSchedule or NoExecute any pod may fill a GPU node; keep nvidia.com/gpu" -}}
+{{- end -}}
+{{- range $label, $_ := $nodes.labels -}}
+{{-   if or (eq $label "kubernetes.io/hostname") (regexMatch "^([^/]+[.])?karpenter[.](sh|k8s[.]aws)/" $label) -}}
+{{-     $messages = append $messages (printf "[LLM355] nodes.labels: `%s` is not for pools to set, and the API server refuses it; write a label of your own" $label) -}}
+{{-   end -}}
 {{- end -}}
 {{- if not (or $nodes.nodeClassRef.name $nodes.nodeClass.create) -}}
 {{-   $messages = append $messages "[LLM314] nodes.nodeClassRef.name: the pools need a node class; name an existing one, or set nodes.nodeClass.create" -}}
