@@ -38,6 +38,7 @@ _PRECISION_MARKS = (
     ("fp8", re.compile(r"fp8", re.IGNORECASE)),
     ("mxfp4", re.compile(r"mxfp4", re.IGNORECASE)),
 )
+_WEIGHTS_MARK = re.compile(r"hugging|hf[-_ ]|snapshot|s3|gs://|download|weights|model", re.IGNORECASE)
 _HUMAN_INTEGER = re.compile(r"^(\d+(?:\.\d+)?)([kKmM]?)$")
 _HUMAN_FACTOR = {"": 1, "k": 1000, "K": 1024, "m": 1000**2, "M": 1024**2}
 #: Default of `--gpu-memory-utilization` by engine version: 0.9 until 0.19, 0.92 from 0.20.
@@ -99,7 +100,7 @@ class WorkloadPlan:
             image_gigabytes=self.image_gigabytes,
             node_family=self.node_family,
             downloads_in_container=(delivery or self.delivery) == "huggingface"
-            and not self.container.pod.containers(init=True),
+            and not any(_brings_weights(each) for each in self.container.pod.containers(init=True)),
             eager=self.container.option("--enforce-eager") is not None,
             compile_cache=_has_compile_cache(self.container),
             replicas=replicas,
@@ -238,6 +239,11 @@ def _utilization(container: EngineContainer) -> float:
     if told is not None:
         return told
     return 0.92 if container.version is None or container.version >= _UTILIZATION_CHANGED else 0.9
+
+
+def _brings_weights(init_container: Mapping[str, Any]) -> bool:
+    """Whether an init container speaks of models or downloads: then the engine finds its weights there."""
+    return bool(_WEIGHTS_MARK.search(str({key: init_container.get(key) for key in ("command", "args", "env")})))
 
 
 def _has_compile_cache(container: EngineContainer) -> bool:
