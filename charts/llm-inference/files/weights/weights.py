@@ -584,7 +584,7 @@ class Hub:
         return Version(str(found.etag), int(found.size or 0), str(found.location))
 
     def part(self, entry: Entry, version: Version, start: int, end: int) -> Iterator[bytes]:
-        """Bytes from `start` to before `end`, by plain HTTP: the hub's client resumes nothing that a killed run left."""
+        """Bytes from `start` to before `end`, by plain HTTP: the hub's client resumes nothing of a killed run."""
         what = f"{self.uri}/{entry.path}"
         address = version.address
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity", "User-Agent": "weights.py"}
