@@ -233,7 +233,7 @@ def test_command_stages_a_directory_and_prints_the_values(
         ("{tmp}", "s3://b/p", 3, "no file matches"),
     ],
 )
-def test_command_tells_wrong_use_from_failure(  # noqa: PLR0917 - fixtures and one case
+def test_command_tells_wrong_use_from_failure(
     cloud: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, target: str, code: int, words: str
 ) -> None:
     found = cli.main(
