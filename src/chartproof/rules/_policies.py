@@ -13,13 +13,13 @@ from chartproof.workload import EngineContainer
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 
-def policies_on(release: Release, engine: EngineContainer) -> list[Document]:
-    """NetworkPolicies of the release that select an engine's pods."""
+def policies_on(release: Release, owner: Document, pod: PodTemplate) -> list[Document]:
+    """NetworkPolicies of the release that select a workload's pods."""
     return [
         policy
         for policy in release.of_kind("NetworkPolicy")
-        if together(release, policy, engine.document)
-        and label_selector_matches(policy.get("spec", "podSelector", default={}), engine.document, engine.pod)
+        if together(release, policy, owner)
+        and label_selector_matches(policy.get("spec", "podSelector", default={}), owner, pod)
     ]
 
 

@@ -23,7 +23,8 @@ _HUB_IN_SCRIPT = re.compile(
     r"|(?:huggingface-cli|\bhf)\s+download\s+(?:--?[\w-]+(?:[= ]\S+)?\s+)*?(?P<cli>[\w.-]+/[\w.-]+)"
     r"|snapshot_download\(\s*(?:repo_id\s*=\s*)?[\"'](?P<call>[\w.-]+/[\w.-]+)[\"'])"
 )
-_TOOLS = {
+#: Commands that download, as scripts call them.
+TOOLS = {
     "aws s3 sync": re.compile(r"\baws\s+(?:--\S+\s+)*s3\s+sync\b"),
     "aws s3 cp": re.compile(r"\baws\s+(?:--\S+\s+)*s3\s+cp\b"),
     "s5cmd": re.compile(r"\bs5cmd\b"),
@@ -72,7 +73,7 @@ def downloads(document: Document) -> Iterator[Download]:
                 continue
             for container in pod.containers(init=init):
                 script = script_of(container)
-                for tool, mark in _TOOLS.items():
+                for tool, mark in TOOLS.items():
                     if mark.search(script):
                         yield Download(document, pod, container, pod.container_path(container, init=init), tool)
                         break

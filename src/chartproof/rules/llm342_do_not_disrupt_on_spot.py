@@ -45,7 +45,7 @@ def do_not_disrupt_on_spot(document: Document, context: Context) -> Iterator[Fin
         pools = [pool.name for pool in subject.placed_on(context.release) if pool.buys_spot]
         allowed = all(each is None or each.allows("spot") for each in own)
         if (own and allowed and any(each and each.named for each in own)) or (pools and allowed):
-            where = f"NodePool {pools[0]!r}" if pools else "its own node requirements"
+            where = f"NodePool {pools[0]!r}" if pools else "its own requirement"
             yield context.finding(
                 document,
                 f"must never be disrupted, but {where} allows spot nodes, which EC2 takes after 120 s",

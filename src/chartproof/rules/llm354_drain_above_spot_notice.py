@@ -48,7 +48,7 @@ def drain_above_spot_notice(document: Document, context: Context) -> Iterator[Fi
             continue
         pools = [pool.name for pool in subject.placed_on(context.release) if pool.buys_spot]
         if pools or any(each.named for each in own):
-            where = f"NodePool {pools[0]!r}" if pools else "its node requirements"
+            where = f"NodePool {pools[0]!r}" if pools else "its own requirement"
             yield context.finding(
                 document,
                 f"wants {seconds} s to stop, and {where} allows spot nodes, which go after {_NOTICE_SECONDS} s",

@@ -46,7 +46,7 @@ def open_port_without_key(document: Document, context: Context) -> Iterator[Find
         if keyed or has_unseen_environment(engine.container):
             continue
         exposures = list(exposed_by(context.release, engine))
-        policies = [each for each in policies_on(context.release, engine) if restricts(each, "Ingress")]
+        policies = [each for each in policies_on(context.release, document, engine.pod) if restricts(each, "Ingress")]
         everybody = [
             rule
             for rule in rules_of(policies, "Ingress")

@@ -41,7 +41,7 @@ def missing_network_policy(document: Document, context: Context) -> Iterator[Fin
         https://kubernetes.io/docs/concepts/services-networking/network-policies/
     """
     for engine in engine_containers(document):
-        if any(restricts(each, "Ingress") for each in policies_on(context.release, engine)):
+        if any(restricts(each, "Ingress") for each in policies_on(context.release, document, engine.pod)):
             continue
         others = [
             each for each in context.release.of_kind("NetworkPolicy") if together(context.release, each, document)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from chartproof.findings import Finding, Severity
-from chartproof.release import Document, Release, dig
+from chartproof.release import Document, PodTemplate, Release, dig
 from chartproof.rules._policies import (
     admits_namespace,
     allows_port,
@@ -17,12 +17,14 @@ from chartproof.rules._policies import (
     rules_of,
 )
 from chartproof.rules._selection import autoscalers_of
-from chartproof.rules._weights import BUCKET, downloads, hub_repositories, hub_repository, script_of
+from chartproof.rules._weights import BUCKET, TOOLS, environment_names, hub_repositories, hub_repository, script_of
 from chartproof.rules.registry import Context, rule
 from chartproof.workload import EngineContainer, engine_containers
 
 _DNS = 53
 _HTTPS = 443
+#: Variables that point to a store of one's own, on a port of its own.
+_ENDPOINT = re.compile(r"ENDPOINT")
 _IN_CLUSTER = re.compile(r"//(?P<service>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc")
 
 
@@ -54,11 +56,13 @@ def network_policy_blocks_needed_traffic(document: Document, context: Context) -
         https://kubernetes.io/docs/concepts/services-networking/network-policies/
     """
     for engine in engine_containers(document):
-        policies = policies_on(context.release, engine)
+        policies = policies_on(context.release, document, engine.pod)
         if any(restricts(each, "Ingress") for each in policies):
             yield from _ingress(engine, policies, context)
+    for pod in document.pod_templates:
+        policies = policies_on(context.release, document, pod)
         if any(restricts(each, "Egress") for each in policies):
-            yield from _egress(engine, policies, context)
+            yield from _egress(document, pod, policies, context)
 
 
 def _ingress(engine: EngineContainer, policies: list[Document], context: Context) -> Iterator[Finding]:
@@ -112,27 +116,33 @@ def _scrapers(engine: EngineContainer, release: Release) -> set[str]:
     return found
 
 
-def _egress(engine: EngineContainer, policies: list[Document], context: Context) -> Iterator[Finding]:
+def _egress(document: Document, pod: PodTemplate, policies: list[Document], context: Context) -> Iterator[Finding]:
     where = ", ".join(each.name for each in policies)
     rules = rules_of(policies, "Egress")
-    remote = bool(
-        hub_repository(engine)
-        or BUCKET.match(engine.model)
-        or any(True for _ in downloads(engine.document))
-        or any(BUCKET.search(script_of(each)) or hub_repositories(each) for each in engine.pod.containers(init=True))
-    )
-    if not any(allows_port(each, _DNS, protocol="UDP") for each in rules) and (remote or rules):
+    fetching = [each for each in (*pod.containers(init=True), *pod.containers()) if _fetches(each)]
+    fetching += [
+        each.container
+        for each in engine_containers(document)
+        if each.pod is pod and (hub_repository(each) or BUCKET.match(each.model))
+    ]
+    if (fetching or rules) and not any(allows_port(each, _DNS, protocol="UDP") for each in rules):
         yield context.finding(
-            engine.document,
+            document,
             f"NetworkPolicy {where} blocks DNS: no name is resolved",
             hint="allow UDP and TCP port 53 to the cluster's DNS",
         )
-    plain = any("endpoint" in str(name).lower() for name in engine.environment) or "AWS_ENDPOINT_URL" in {
-        str(dig(each, "name")) for init in engine.pod.containers(init=True) for each in init.get("env") or []
-    }
-    if remote and not plain and not any(allows_port(each, _HTTPS) for each in rules):
+    own_store = any(_ENDPOINT.search(name) for each in fetching for name in environment_names(each))
+    if fetching and not own_store and not any(allows_port(each, _HTTPS) for each in rules):
         yield context.finding(
-            engine.document,
-            f"NetworkPolicy {where} blocks HTTPS, over which the pod fetches its weights",
+            document,
+            f"NetworkPolicy {where} blocks HTTPS, over which container {fetching[0].get('name')!r} fetches weights",
             hint="allow TCP port 443 to where the weights are",
         )
+
+
+def _fetches(container: Mapping[str, object]) -> bool:
+    """Whether a container's own script reads from a bucket or a hub."""
+    script = script_of(container)
+    return bool(
+        BUCKET.search(script) or hub_repositories(container) or any(mark.search(script) for mark in TOOLS.values())
+    )
