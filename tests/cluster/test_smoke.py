@@ -103,3 +103,11 @@ def test_the_command_reports_as_json_and_ends_with_findings(capsys: pytest.Captu
 def test_a_preset_that_does_not_exist_is_refused_before_anything_starts(tmp_path: Path) -> None:
     assert cli.main(["smoke", str(tmp_path / "missing.yaml"), "--state-dir", str(tmp_path)]) == 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_that_does_not_render_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("replicas: [\n")
+    state_dir = tmp_path / "state"
+    assert cli.main(["smoke", "--chart", str(HERE / "chart"), str(broken), "--state-dir", str(state_dir)]) == 3
+    assert not state_dir.exists()

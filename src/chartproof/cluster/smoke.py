@@ -50,6 +50,12 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
+def rendering(chart: Path, preset: Path) -> helm.Rendering:
+    """How a preset is rendered for the smoke test: a release and a namespace of its own name."""
+    name = helm.release_name(preset.stem)
+    return helm.Rendering(chart, preset.stem, name, (preset,), namespace=name)
+
+
 class Smoke:
     """Releases of one chart on one cluster."""
 
@@ -97,9 +103,8 @@ class Smoke:
 
     def _install(self, preset: Path, outcome: Outcome) -> bool:
         """`helm install --wait`, after supplying what the release needs from elsewhere."""
-        rendering = helm.Rendering(self._chart, preset.stem, outcome.release, (preset,), namespace=outcome.release)
         self._api.create(_namespace(outcome.release))
-        for each in prerequisites(helm.render(rendering)):
+        for each in prerequisites(helm.render(rendering(self._chart, preset))):
             self._api.create(each.body())
             outcome.provided.append(str(each))
         return self._run_helm(

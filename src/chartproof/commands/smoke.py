@@ -47,9 +47,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Take every preset through its life; findings are what was not as it should be."""
-    from chartproof import toolchain  # noqa: PLC0415  (with cluster and helm, not needed for --help)
+    from chartproof import helm, toolchain  # noqa: PLC0415  (with the cluster, not needed for --help)
     from chartproof.cluster import embedded  # noqa: PLC0415
-    from chartproof.cluster.smoke import Smoke  # noqa: PLC0415
+    from chartproof.cluster.smoke import Smoke, rendering  # noqa: PLC0415
 
     presets: list[Path] = arguments.presets
     for each in presets:
@@ -58,6 +58,9 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     platform = _platform(arguments)
     models = [each for each in presets if platform is None or each.resolve() != platform.resolve()]
     started = time.monotonic()
+    # A preset that does not render must not cost the start of a cluster.
+    for each in presets if platform is None else [platform, *models]:
+        helm.render(rendering(arguments.chart, each))
     toolchain.ensure((*toolchain.RENDERING, *toolchain.CONTROL_PLANE))
     with embedded.running(state_dir=arguments.state_dir) as cluster:
         _tell(f"cluster: up, {time.monotonic() - started:.1f} s")
