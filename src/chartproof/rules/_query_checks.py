@@ -281,6 +281,8 @@ def range_of_histogram(series: str) -> Range | None:
 
 def outside_range(query: Query, number: float, *, operator: str = ">", per_replica: bool = False) -> Problem | None:
     """Whether comparing the query's result with a number can never (or must always) hold."""
+    if any(range_of_histogram(each.removesuffix("_bucket")) is None for each in query.metrics):
+        return None
     found = query.range(range_of_histogram, per_replica=per_replica)
     if found.low < 0 or found.high == float("inf"):
         return None

@@ -68,7 +68,7 @@ def _of_triggers(scaler: Autoscaler) -> Iterator[tuple[str, str, Problem]]:
         per_replica = trigger.metric_type in {"", "AverageValue"}
         for key in ("threshold", "activationThreshold"):
             limit = trigger.number(key)
-            problem = outside_range(query, limit, per_replica=per_replica) if limit else None
+            problem = outside_range(query, limit, operator=">=", per_replica=per_replica) if limit else None
             if problem is not None:
                 yield trigger.label, f"{trigger.path}.metadata.{key}", problem
 
