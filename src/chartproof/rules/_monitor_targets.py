@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chartproof.release import Document, PodTemplate, Release, dig, selector_matches
+from chartproof.release import Document, PodTemplate, Release, selector_matches
+from chartproof.rules._monitors import engine_monitors
 from chartproof.rules._pods import container_ports, labels_of
 from chartproof.rules._selection import caught_by_service
-from chartproof.workload import EngineContainer, engine_containers
+from chartproof.workload import EngineContainer, engine_containers, engines_of
 
 _Scraped = list[tuple[Document, PodTemplate]]
 
@@ -25,8 +26,8 @@ class MissingPort:
 def selects_elsewhere(monitor: Document, release: Release) -> bool:
     """Whether the monitor may be meant for objects of other releases.
 
-    It is, where it looks at other namespaces and nothing rendered fits its labels anywhere, or where
-    the release has nothing of the kind at all.
+    It is, where the release has nothing of the kind at all, or where nothing rendered fits its labels
+    and it looks at other namespaces, unless the release's engine would then not be scraped.
     """
     selector = monitor.get("spec", "selector")
     if monitor.kind == "ServiceMonitor":
@@ -35,9 +36,14 @@ def selects_elsewhere(monitor: Document, release: Release) -> bool:
         labels = [labels_of(workload, pod) for workload in release.workloads for pod in workload.pod_templates]
     if not labels:
         return True
-    namespaces = monitor.get("spec", "namespaceSelector", default={})
-    abroad = dig(namespaces, "any") is True or bool(dig(namespaces, "matchNames"))
-    return abroad and not any(selector_matches(selector, each) for each in labels)
+    if any(selector_matches(selector, each) for each in labels):
+        return False
+    names = monitor.get("spec", "namespaceSelector", "matchNames", default=[]) or []
+    own = {release.namespace_of(each) for each in release.documents if each.namespace or release.argv}
+    if names:
+        return not own.intersection(names)
+    everywhere = monitor.get("spec", "namespaceSelector", "any") is True
+    return everywhere and (not engines_of(release) or bool(engine_monitors(release)))
 
 
 def known_labels(monitor: Document, release: Release) -> str:

@@ -23,8 +23,7 @@ _WAITING_PODS = (
     "kube_pod_status_scheduled",
     "kube_pod_status_ready",
     "kube_pod_container_status_waiting",
-    "kube_deployment_status_replicas",
-    "kube_statefulset_status_replicas",
+    "kube_deployment_status_replicas_unavailable",
     "karpenter_scheduler",
     "karpenter_pods",
 )
@@ -48,7 +47,9 @@ def notices_hang(query: Query) -> bool:
 
 def notices_waiting_pod(query: Query) -> bool:
     """Whether a query reads what waits to be scheduled or to become ready."""
-    return any(each.startswith(_WAITING_PODS) for each in query.metrics)
+    wanted = any(each.endswith(("_spec_replicas", "_status_replicas")) for each in query.metrics)
+    ready = any("_status_replicas_" in each for each in query.metrics)
+    return (wanted and ready) or any(each.startswith(_WAITING_PODS) for each in query.metrics)
 
 
 @rule(id="LLM510", name="nobody-notices", severity=Severity.WARNING, kinds=("ScaledObject", "HorizontalPodAutoscaler"))
