@@ -46,7 +46,7 @@ LISTS_OF_MAPPINGS = _names(
 #: Fields that are lists of words or numbers.
 LISTS = _names(
     """
-    command args values accessModes policyTypes matchLabelKeys verbs add drop
+    command args values accessModes policyTypes matchLabelKeys matchNames verbs add drop
     """
 )
 #: Fields that are words or numbers.

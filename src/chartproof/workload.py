@@ -261,8 +261,15 @@ class EngineContainer:
 
     @cached_property
     def headless(self) -> bool:
-        """Whether it is a worker that serves no HTTP of its own."""
+        """Whether it is told to serve no HTTP at all (`--headless`)."""
         return self.option("--headless") is not None
+
+    @cached_property
+    def is_worker(self) -> bool:
+        """Whether it only computes for a leader in another pod, so that no client ever talks to it."""
+        has_leader = self.document.get("spec", "leaderWorkerTemplate", "leaderTemplate") is not None
+        in_worker_template = has_leader and "workerTemplate" in self.pod.path
+        return self.headless or in_worker_template or self.integer("--node-rank", "-r", default=0) > 0
 
     @cached_property
     def uses_nvidia_gpus(self) -> bool:

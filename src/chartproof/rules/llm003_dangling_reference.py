@@ -84,7 +84,8 @@ def _missing_key(document: Document, reference: Reference, target: Document, con
     if not reference.key or target.kind not in {"ConfigMap", "Secret"}:
         return
     keys = {str(key) for field in ("data", "stringData", "binaryData") for key in (target.get(field, default={}) or {})}
-    if reference.key not in keys:
+    filled_later = target.kind == "Secret" and not keys
+    if reference.key not in keys and not filled_later:
         known = ", ".join(sorted(keys)) or "none"
         yield context.finding(
             document,
@@ -97,7 +98,8 @@ def _missing_key(document: Document, reference: Reference, target: Document, con
 def _mounts_without_volume(document: Document, context: Context) -> Iterator[Finding]:
     claims = {
         str(name)
-        for template in document.get("spec", "volumeClaimTemplates", default=[]) or []
+        for path in (("spec",), ("spec", "leaderWorkerTemplate"))
+        for template in document.get(*path, "volumeClaimTemplates", default=[]) or []
         if (name := (template.get("metadata") or {}).get("name"))
     }
     for pod in document.pod_templates:

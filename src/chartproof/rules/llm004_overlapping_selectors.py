@@ -73,6 +73,6 @@ def _service(service: Document, context: Context) -> Iterator[Finding]:
 def _model(workload: Document, pod: PodTemplate) -> str:
     """The served model of a template; empty where it runs no engine, or a worker that serves nothing."""
     for engine in engine_containers(workload):
-        if engine.pod.path == pod.path and not engine.headless:
+        if engine.pod.path == pod.path and not engine.is_worker:
             return engine.served_model_name or engine.engine
     return ""

@@ -10,6 +10,10 @@ from chartproof.rules.registry import Context, rule
 
 #: Kinds that have no name of their own.
 _NAMELESS = frozenset({"List", "Kustomization", "Component"})
+#: Groups of configuration files, which programs read and no API server stores.
+_FILES = frozenset(
+    {"audit.k8s.io", "kubelet.config.k8s.io", "kubeadm.k8s.io", "kind.x-k8s.io", "apiserver.config.k8s.io"}
+)
 
 
 @rule(id="LLM011", name="empty-or-duplicate-document", severity=Severity.ERROR)
@@ -34,7 +38,8 @@ def empty_or_duplicate_document(document: Document, context: Context) -> Iterato
         https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
     """
     missing = [key for key in ("apiVersion", "kind") if not document.body.get(key)]
-    if not document.name and not document.get("metadata", "generateName") and document.kind not in _NAMELESS:
+    nameless = document.kind in _NAMELESS or document.group in _FILES
+    if not document.name and not document.get("metadata", "generateName") and not nameless:
         missing.append("metadata.name")
     if missing:
         yield context.finding(

@@ -9,6 +9,16 @@ from chartproof.release import Document
 from chartproof.rules._selection import makes_hidden_pods, pods_near
 from chartproof.rules.registry import Context, rule
 
+_SATELLITES = (
+    "ScaledObject",
+    "HorizontalPodAutoscaler",
+    "PodDisruptionBudget",
+    "Service",
+    "ServiceMonitor",
+    "PodMonitor",
+    "NetworkPolicy",
+)
+
 
 @rule(
     id="LLM015",
@@ -21,7 +31,8 @@ def leftover_of_disabled_model(document: Document, context: Context) -> Iterator
 
     What:
         The release holds a ScaledObject, HorizontalPodAutoscaler, PodDisruptionBudget or (in a Helm
-        release) a Service with a selector, and nothing that makes pods in that namespace.
+        release) a Service with a selector, and nothing that makes pods in that namespace. In plain
+        manifests, only where they hold several kinds of such objects.
 
     Why it hurts:
         A template forgot to ask whether the model is enabled. The autoscaler reports errors for ever,
@@ -39,6 +50,9 @@ def leftover_of_disabled_model(document: Document, context: Context) -> Iterator
     if makes_hidden_pods(context.release) or any(pods_near(context.release, document)):
         return
     if document.kind == "Service" and not (context.release.argv and document.get("spec", "selector")):
+        return
+    # A file that holds nothing but an autoscaler may be one part of a deployment.
+    if not context.release.argv and len({each.kind for each in context.release.of_kind(*_SATELLITES)}) == 1:
         return
     yield context.finding(
         document,

@@ -36,7 +36,7 @@ def missing_startup_probe(document: Document, context: Context) -> Iterator[Find
         https://docs.vllm.ai/en/latest/deployment/k8s.html
     """
     for engine in engine_containers(document):
-        if engine.headless or probe(engine, "startupProbe") is not None or delays_instead(engine):
+        if engine.is_worker or probe(engine, "startupProbe") is not None or delays_instead(engine):
             continue
         yield context.finding(
             document,

@@ -37,7 +37,7 @@ def startup_budget_below_load_time(document: Document, context: Context) -> Iter
     """
     for engine in engine_containers(document):
         found = probe(engine, "startupProbe")
-        if found is None or engine.headless:
+        if found is None or engine.is_worker:
             continue
         needed = load_time(engine, context.release)
         if found.budget < needed.seconds:

@@ -35,7 +35,7 @@ def initial_delay_instead_of_startup_probe(document: Document, context: Context)
     """
     for engine in engine_containers(document):
         for each in delays_instead(engine):
-            if not engine.headless:
+            if not engine.is_worker:
                 yield context.finding(
                     document,
                     f"{engine}: {each.name} waits {each.initial_delay} s instead of a startup probe",

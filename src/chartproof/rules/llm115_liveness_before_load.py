@@ -35,7 +35,7 @@ def liveness_before_load(document: Document, context: Context) -> Iterator[Findi
     """
     for engine in engine_containers(document):
         found = probe(engine, "livenessProbe")
-        if found is None or engine.headless or probe(engine, "startupProbe") is not None:
+        if found is None or engine.is_worker or probe(engine, "startupProbe") is not None:
             continue
         needed = load_time(engine, context.release)
         if found.budget < needed.seconds:

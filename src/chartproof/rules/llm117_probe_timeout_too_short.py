@@ -61,7 +61,7 @@ def probe_timeout_too_short(document: Document, context: Context) -> Iterator[Fi
 
 
 def _severity(each: Probe, engine: EngineContainer) -> Severity | None:
-    if not each.http or engine.headless:
+    if not each.http or engine.is_worker:
         return None
     static = str(engine.environment.get("SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION", "")).lower() in {"0", "false"}
     if engine.engine == "sglang" and each.http_path in _GENERATING and not static:

@@ -38,7 +38,7 @@ def readiness_trips_early(document: Document, context: Context) -> Iterator[Find
     """
     for engine in engine_containers(document):
         found = probe(engine, "readinessProbe")
-        if found is None or engine.headless:
+        if found is None or engine.is_worker:
             continue
         stall = (found.failures - 1) * found.period + found.timeout
         if stall < _STALL_SECONDS:

@@ -40,7 +40,7 @@ def probe_on_wrong_path_or_port(document: Document, context: Context) -> Iterato
         https://docs.sglang.ai/basic_usage/native_api.html
     """
     for engine in engine_containers(document):
-        if engine.headless:
+        if engine.is_worker:
             continue
         for each in probes(engine):
             for problem, hint in _problems(each, engine):

@@ -49,7 +49,7 @@ def ports_disagree(document: Document, context: Context) -> Iterator[Finding]:
 
 def _container(engine: EngineContainer, document: Document, context: Context) -> Iterator[Finding]:
     declared = [dig(each, "containerPort") for each in engine.container.get("ports") or []]
-    if declared and engine.port not in declared and not engine.headless:
+    if declared and engine.port not in declared and not engine.is_worker:
         yield context.finding(
             document,
             f"{engine} listens on {engine.port} and declares {', '.join(str(each) for each in declared)}",
@@ -77,22 +77,22 @@ def _service(service: Document, context: Context) -> Iterator[Finding]:
 def _answers(workload: Document, pod: PodTemplate, target: Any) -> bool:
     """Whether something in the pod listens on a Service's target port, as far as its manifest says.
 
-    An engine's port is known; of other containers, only declared ports are. One that declares none
-    may listen anywhere, beside an engine only on a port that it is told.
+    An engine's port is known; of other containers, only declared ports are. Without an engine in the
+    pod a number may be right all the same, beside one only where a container is told of it.
     """
     ports = container_ports(pod)
+    if "$" in str(target):
+        return True
     if isinstance(target, str) and not target.isdigit():
         named = [(container, port) for container, port in ports if port.get("name") == target]
         return any(_listens(workload, pod, container, port) for container, port in named)
     number = int(target) if isinstance(target, int | str) else 0
     engines = [each for each in engine_containers(workload) if each.pod.path == pod.path]
-    if any(each.port == number for each in engines):
+    if not engines or any(each.port == number for each in engines):
         return True
     if any(port.get("containerPort") == number and _listens(workload, pod, owner, port) for owner, port in ports):
         return True
     silent = [each for each in pod.containers() if not each.get("ports")]
-    if not engines:
-        return bool(silent)
     beside = [each for each in silent if not any(each is engine.container for engine in engines)]
     return any(_speaks_of(each, number) for each in beside)
 

@@ -35,6 +35,8 @@ def sglang_host_loopback(document: Document, context: Context) -> Iterator[Findi
     """
     for engine in engine_containers(document):
         host = engine.option("--host")
+        if engine.is_worker:
+            continue
         if host in _LOOPBACK or (host is None and engine.engine == "sglang" and engine.option("--config") is None):
             told = f"--host {host}" if host else "SGLang's default, 127.0.0.1"
             yield context.finding(

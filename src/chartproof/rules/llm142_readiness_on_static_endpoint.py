@@ -34,7 +34,7 @@ def readiness_on_static_endpoint(document: Document, context: Context) -> Iterat
         https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
     """
     for engine in engine_containers(document):
-        if engine.headless:
+        if engine.is_worker:
             continue
         for each in probes(engine):
             if each.name == "startupProbe":

@@ -32,7 +32,7 @@ def engine_without_model(document: Document, context: Context) -> Iterator[Findi
         https://docs.vllm.ai/en/latest/cli/serve.html
     """
     for engine in engine_containers(document):
-        if engine.model or engine.option("--config") is not None or engine.headless:
+        if engine.model or engine.option("--config") is not None or engine.is_worker:
             continue
         served = (engine.option("--served-model-name") or "").split()
         swallowed = f"; --served-model-name takes {served[-1]!r} as a further name" if len(served) > 1 else ""

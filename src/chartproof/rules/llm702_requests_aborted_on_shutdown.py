@@ -37,7 +37,7 @@ def requests_aborted_on_shutdown(document: Document, context: Context) -> Iterat
         https://github.com/vllm-project/vllm/pull/43208
     """
     for engine in engine_containers(document):
-        if engine.engine != "vllm" or engine.headless or not at_least(engine, SHUTDOWN_TIMEOUT_SINCE):
+        if engine.engine != "vllm" or engine.is_worker or not at_least(engine, SHUTDOWN_TIMEOUT_SINCE):
             continue
         told = engine.option("--shutdown-timeout")
         if (told is None or told == "0") and not waits_for_requests(engine.container):

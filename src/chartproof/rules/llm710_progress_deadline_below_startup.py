@@ -13,6 +13,7 @@ from chartproof.workload import engine_containers
 
 #: Kubernetes' default of `progressDeadlineSeconds`.
 _DEFAULT_SECONDS = 600
+_TOLERANCE_SECONDS = 30
 
 
 @rule(id="LLM710", name="progress-deadline-below-startup", severity=Severity.ERROR, kinds=("Deployment",))
@@ -40,7 +41,8 @@ def progress_deadline_below_startup(document: Document, context: Context) -> Ite
     deadline = written if isinstance(written, int) else _DEFAULT_SECONDS
     for engine in engine_containers(document):
         found = probe(engine, "startupProbe")
-        if found is None or found.budget <= deadline:
+        # A budget just above the default was chosen for the default.
+        if found is None or found.budget <= deadline + (0 if written is not None else _TOLERANCE_SECONDS):
             continue
         finding = context.finding(
             document,

@@ -44,7 +44,7 @@ def missing_pre_stop(document: Document, context: Context) -> Iterator[Finding]:
     for engine in engine_containers(document):
         hook = pre_stop(engine.container)
         waits = pre_stop_seconds(engine.container) > 0 or waits_for_requests(engine.container)
-        if engine.headless or waits or ("sleep" not in hook and hook):
+        if engine.is_worker or waits or ("sleep" not in hook and hook):
             continue  # a hook of another kind may wait in ways that cannot be seen
         problem = "a preStop hook that does not wait" if hook else "no preStop hook"
         yield context.finding(
