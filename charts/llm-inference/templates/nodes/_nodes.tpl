@@ -31,6 +31,31 @@ What the node templates share. The pool's name and label come from _names.tpl, i
 {{- end -}}
 
 {{/*
+The same as a semantic version, for comparisons: AL2023 counts by date, which padded to three parts compares alike.
+Empty where it is no version of the family.
+*/}}
+{{- define "llm-inference.nodes.class.comparableVersion" -}}
+{{- $version := include "llm-inference.nodes.class.amiVersion" . -}}
+{{- $system := get .NodeFacts.operatingSystems .Values.nodes.nodeClass.family -}}
+{{- if regexMatch $system.versionPattern $version -}}
+{{-   $bare := trimPrefix "v" $version -}}
+{{-   ternary $bare (printf "%s.0.0" $bare) (contains "." $bare) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Newest NVIDIA driver branch of the node image. */}}
+{{- define "llm-inference.nodes.class.driver" -}}
+{{- include "llm-inference.nodes.facts" . -}}
+{{- $system := get .NodeFacts.operatingSystems .Values.nodes.nodeClass.family -}}
+{{- $version := include "llm-inference.nodes.class.comparableVersion" . -}}
+{{- if and $version (semverCompare (printf ">=%s" $system.newerDriver.since) $version) -}}
+{{-   int $system.newerDriver.branch -}}
+{{- else -}}
+{{-   int $system.driver -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
 "true" where every instance type of the pools has NVMe disks that RAID0 makes the place of images, logs and emptyDirs.
 */}}
 {{- define "llm-inference.nodes.localDisks" -}}

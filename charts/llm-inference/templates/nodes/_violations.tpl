@@ -27,7 +27,7 @@
 {{- define "llm-inference.nodes.violations.instances" -}}
 {{- include "llm-inference.nodes.facts" . -}}
 {{- $messages := list -}}
-{{- $system := get .NodeFacts.operatingSystems .Values.nodes.nodeClass.family -}}
+{{- $driver := include "llm-inference.nodes.class.driver" . | int -}}
 {{- /* Where there is a model, its own checks say so. */ -}}
 {{- if not .Values.engine.enabled -}}
 {{-   range .Catalog.unknownInstanceTypes -}}
@@ -40,8 +40,8 @@
 {{-   if eq (int $instance.gpuCount) 0 -}}
 {{-     $messages = append $messages (printf "[LLM312] nodes.instanceTypes: %s has a fraction of a GPU and offers no nvidia.com/gpu; remove it" $type) -}}
 {{-   end -}}
-{{-   if gt (int (get $gpu "driver" | default 0)) (int $system.driver) -}}
-{{-     $messages = append $messages (printf "[LLM311] nodes.instanceTypes: the GPU of %s needs driver %d, %s images bring %d and never become ready there; remove it" $type (int $gpu.driver) $.Values.nodes.nodeClass.family (int $system.driver)) -}}
+{{-   if gt (int (get $gpu "driver" | default 0)) $driver -}}
+{{-     $messages = append $messages (printf "[LLM311] nodes.instanceTypes: the GPU of %s needs driver %d, %s %s brings %d and never becomes ready there; remove it, or state a newer nodes.nodeClass.amiVersion" $type (int $gpu.driver) $.Values.nodes.nodeClass.family (include "llm-inference.nodes.class.amiVersion" $) $driver) -}}
 {{-   end -}}
 {{- end -}}
 {{- toJson $messages -}}
@@ -140,20 +140,18 @@
 {{- $class := .Values.nodes.nodeClass -}}
 {{- $system := get .NodeFacts.operatingSystems $class.family -}}
 {{- $version := include "llm-inference.nodes.class.amiVersion" . -}}
-{{- $bare := trimPrefix "v" $version -}}
+{{- $comparable := include "llm-inference.nodes.class.comparableVersion" . -}}
 {{- if eq $version "latest" -}}
 {{-   $messages = append $messages (printf "[LLM008] nodes.nodeClass.amiVersion: `latest` replaces every node whenever an image is released, broken ones too; write a version, e.g. %s" $system.amiVersion) -}}
-{{- else if not (regexMatch $system.versionPattern $version) -}}
+{{- else if not $comparable -}}
 {{-   $messages = append $messages (printf "[LLM016] nodes.nodeClass.amiVersion: `%s` is no version of %s; write one like %s, or null for that" $version $class.family $system.amiVersion) -}}
 {{- else -}}
-{{- /* AL2023 counts by date; padded to three parts both kinds compare as semantic versions. */ -}}
-{{-   $comparable := ternary $bare (printf "%s.0.0" $bare) (eq $class.family "bottlerocket") -}}
 {{-   if semverCompare (printf "<%s" $system.parallelPullSince) $comparable -}}
 {{-     $messages = append $messages (printf "[LLM325] nodes.nodeClass.amiVersion: %s %s does not know the parallel image pull yet; write at least %s" $class.family $version $system.parallelPullSince) -}}
 {{-   else if and $class.instanceStoreRaid0 (semverCompare (printf "<%s" $system.instanceStorePullSince) $comparable) -}}
 {{-     $messages = append $messages (printf "[LLM325] nodes.nodeClass.amiVersion: %s %s leaves pulled images off the RAID0 of local disks; write at least %s, or instanceStoreRaid0 false" $class.family $version $system.instanceStorePullSince) -}}
 {{-   end -}}
-{{-   with get $system.broken $bare -}}
+{{-   with get $system.broken (trimPrefix "v" $version) -}}
 {{-     $messages = append $messages (printf "[LLM325] nodes.nodeClass.amiVersion: of %s %s, %s; write %s" $class.family $version . $system.amiVersion) -}}
 {{-   end -}}
 {{- end -}}
