@@ -235,13 +235,14 @@ capabilities:
 The Deployment's `replicas`, or nothing.
 
 Without autoscaling it is the value. With it, the autoscaler owns the field: setting it would reset the count at every
-upgrade. Two facts of Kubernetes and Helm make "leave it out" wrong in two cases:
+upgrade. Yet "leave it out" is wrong in two cases (both tried on a real API server, with and without server-side apply):
 * A Deployment created without the field gets 1. With `minReplicas: 0` that one pod would start a GPU node, so an
   installation says 0.
-* A field that a release has once set must not vanish. Helm 3's three-way merge then deletes it, and so does
-  server-side apply (Helm 4) while nobody else has written it; the API server fills in 1, and a model with ten replicas
-  loses nine. So an upgrade of a release that has set the field (the annotation says so) repeats the count that is
-  live: no change to either.
+* A field that a release has once set must not just vanish. A three-way merge (Helm 3, or Helm 4 without server-side
+  apply) deletes it, and so does server-side apply while nobody else has written it; the API server fills in 1, and a
+  model with ten replicas loses nine. So an upgrade of a release that has set it (an annotation says so) repeats the
+  live count, which changes nothing; under server-side apply it does so only until the autoscaler has written the field,
+  because what another manager owns stays when Helm lets go, and what Helm repeats would conflict in a later rollback.
 `helm template` knows no cluster: tools that apply its output (Argo CD) must ignore differences of /spec/replicas.
 */}}
 {{- define "llm-inference.engine.replicas" -}}
@@ -252,7 +253,15 @@ upgrade. Two facts of Kubernetes and Helm make "leave it out" wrong in two cases
 {{- else -}}
 {{-   $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "llm-inference.engine.name" .) | default dict -}}
 {{-   if eq (dig "metadata" "annotations" "llm-inference.io/replicas" "" $live) "set" -}}
-{{ dig "spec" "replicas" 1 $live | int64 }}
+{{-     $helmApplies := false -}}
+{{-     $othersOwn := false -}}
+{{-     range $entry := dig "metadata" "managedFields" list $live -}}
+{{-       if and (eq $entry.manager "helm") (eq $entry.operation "Apply") -}}{{- $helmApplies = true -}}{{- end -}}
+{{-       if and (ne $entry.manager "helm") (hasKey (dig "fieldsV1" "f:spec" dict $entry) "f:replicas") -}}{{- $othersOwn = true -}}{{- end -}}
+{{-     end -}}
+{{-     if not (and $helmApplies $othersOwn) -}}
+{{ dig "spec" "replicas" 1 $live | int64 | max (int64 .Values.autoscaling.minReplicas) }}
+{{-     end -}}
 {{-   end -}}
 {{- end -}}
 {{- end -}}
