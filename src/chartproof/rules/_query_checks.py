@@ -23,7 +23,7 @@ from chartproof.metrics import MISTAKEN_MODEL_LABELS, TARGET_LABELS, Metric, Pre
 from chartproof.release import Release
 from chartproof.rules._monitors import added_labels
 from chartproof.versions import Version, format_version
-from chartproof.workload import EngineContainer, engines_of
+from chartproof.workload import EngineContainer
 
 #: Samples that a rate needs to stand a missed scrape: two make a rate, one may be late, one may be lost.
 SCRAPES_PER_RATE = 4
@@ -36,7 +36,6 @@ _PERCENT = 100
 _COMMON_LABELS = ("namespace", "pod", "container", "service", "job", "instance")
 #: How alike a misspelling is to the label that was meant (difflib ratio).
 _SIMILAR = 0.8
-_PLACEHOLDER_MARKS = ("$", "{{", "grafana_variable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,47 +124,6 @@ def _unknown_groupings(query: Query, added: frozenset[str]) -> Iterator[Problem]
             and not any(each.has_label(label) for each in known)
         ):
             yield Problem(f"groups by {label!r}, which {known[0].name} does not have", "group by model_name")
-
-
-def not_of_this_release(query: Query, release: Release, engines: list[EngineContainer]) -> Iterator[Problem]:
-    """Matchers that no engine of the release satisfies: a wrong model name, namespace, pod or container."""
-    engines = engines or engines_of(release)
-    for selector in query.selectors:
-        same = [each for each in engines if selector.metric.startswith(f"{each.engine}:")]
-        if not same or metrics.metric_of(selector.metric) is None:
-            continue
-        facts = {
-            "model_name": _told([each.served_model_name for each in same]),
-            "namespace": _told([_namespace(each, release) for each in same]),
-            "container": _told([str(each.container.get("name") or "") for each in same]),
-            "pod": _told([_sample_pod(each) for each in same]),
-        }
-        for matcher in selector.matchers:
-            values = facts.get(matcher.label)
-            if values and matcher.limits and not any(matcher.accepts(value) for value in values):
-                shown = values[0] if matcher.label != "pod" else f"pods such as {values[0]}"
-                yield Problem(
-                    f"{matcher} matches no engine of this release, whose {matcher.label} is {shown}",
-                    f'write {matcher.label}="{values[0]}"'
-                    if matcher.label != "pod"
-                    else f'write pod=~"{same[0].document.name}-.*"',
-                )
-
-
-def _told(values: list[str]) -> list[str]:
-    """The values where all are known, else none: what is filled in at run time is not judged."""
-    unknown = any(not value or any(mark in value for mark in _PLACEHOLDER_MARKS) for value in values)
-    return [] if unknown else values
-
-
-def _namespace(engine: EngineContainer, release: Release) -> str:
-    return release.namespace_of(engine.document) if release.argv else engine.document.namespace
-
-
-def _sample_pod(engine: EngineContainer) -> str:
-    name = engine.document.name
-    suffixes = {"Deployment": "-7d9c6b8f4d-x2x8z", "StatefulSet": "-0", "LeaderWorkerSet": "-0", "DaemonSet": "-x2x8z"}
-    return name + suffixes[engine.document.kind] if name and engine.document.kind in suffixes else ""
 
 
 def unlimited(query: Query, release: Release) -> Iterator[Selector]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document
 from chartproof.rules._autoscaling import prometheus_triggers, query_path, view
-from chartproof.rules._query_checks import not_of_this_release
+from chartproof.rules._query_subjects import not_of_this_release
 from chartproof.rules.registry import Context, rule
 
 
@@ -16,9 +16,9 @@ def query_selects_nothing(document: Document, context: Context) -> Iterator[Find
     """A trigger's query asks for another model, namespace or pod than the one that is scaled.
 
     What:
-        A matcher on `model_name`, `namespace`, `pod` or `container` in a trigger's query fits no engine that
-        this autoscaler scales. The label `model_name` carries the first name of `--served-model-name`, else the
-        model as it was given.
+        A matcher on `model_name`, `namespace`, `pod`, `container`, `job` or `service` in a trigger's query fits no
+        engine that this autoscaler scales. The label `model_name` carries the first name of
+        `--served-model-name`, else the model as it was given.
 
     Why it hurts:
         The query is empty, or counts the load of somebody else. The workload stays at its minimum under any

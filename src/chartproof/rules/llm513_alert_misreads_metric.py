@@ -8,7 +8,8 @@ from chartproof.findings import Finding, Severity
 from chartproof.languages.promql import of_expression
 from chartproof.release import Document
 from chartproof.rules._alerts import KINDS, rules_of
-from chartproof.rules._query_checks import broken_quantiles, not_of_this_release, outside_range, unknown_labels
+from chartproof.rules._query_checks import broken_quantiles, outside_range, unknown_labels
+from chartproof.rules._query_subjects import not_of_this_release
 from chartproof.rules.registry import Context, rule
 
 
