@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import difflib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from chartproof import suppression
@@ -70,16 +72,55 @@ def check(
     """
     ids = frozenset(each.id for each in documented_rules()) if selected is None else selected
     day = today or dt.datetime.now(tz=dt.UTC).date()
-    validate = schemas.check if schemas else check_schemas
-    violations = validate(releases) if releases and ids & _SCHEMA_RULES else {}
     rules = tuple(each for each in all_rules() if each.id in ids)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # The rules run while kubeconform, another process, works.
+        validating = pool.submit(_validate, releases if ids & _SCHEMA_RULES else (), schemas)
+        judgements = [_judge(release, rules) for release in releases]
+        violations = validating.result()
     results = []
-    for release in releases:
-        found = [each for each in violations.get(release.name, []) if each.rule in ids]
-        outcome = suppression.apply(release, [*found, *check_release(release, rules)], ids, day)
+    for release, (found, stumbled) in zip(releases, judgements, strict=True):
+        _require_excuse(release, stumbled, schemas)
+        found_by_schemas = [each for each in violations.get(release.name, []) if each.rule in ids]
+        outcome = suppression.apply(release, [*found_by_schemas, *found], ids, day)
         ordered = sorted(outcome.findings, key=lambda each: (-each.severity, each.rule, each.object, each.path))
         results.append(ReleaseResult(release.name, len(release.documents), tuple(ordered), outcome.suppressed))
     return Result(tuple(results), tuple(failures))
+
+
+Stumble = tuple[Rule, Exception]
+"""A rule that could not judge a release, and where it fell."""
+
+
+def _judge(release: Release, rules: tuple[Rule, ...]) -> tuple[list[Finding], list[Stumble]]:
+    """Findings of the rules, and those that fell over the release.
+
+    Rules read manifests as their schemas have them; what is of another type may stop one of them.
+    """
+    with contextlib.suppress(Exception):
+        return check_release(release, rules), []
+    found: list[Finding] = []
+    stumbled: list[Stumble] = []
+    for each in rules:
+        try:
+            found += check_release(release, (each,))
+        except Exception as error:  # noqa: BLE001  (excused below where the schemas say why, raised otherwise)
+            stumbled.append((each, error))
+    return found, stumbled
+
+
+def _require_excuse(release: Release, stumbled: Sequence[Stumble], schemas: SchemaCheck | None) -> None:
+    """Raise what stopped a rule, unless the release violates its schemas, which is reported already."""
+    if stumbled and not _validate([release], schemas)[release.name]:
+        rule, error = stumbled[0]
+        error.add_note(f"{rule.id} could not judge {release.name}")
+        raise error
+
+
+def _validate(releases: Sequence[Release], schemas: SchemaCheck | None) -> dict[str, list[Finding]]:
+    if not releases:
+        return {}
+    return schemas.check(releases) if schemas else check_schemas(releases)
 
 
 def select(chosen: Sequence[str], ignored: Sequence[str]) -> frozenset[str]:

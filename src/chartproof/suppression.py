@@ -7,7 +7,7 @@ accepts the findings of that rule about it. The reason is mandatory, the date op
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chartproof import reserved_rules
@@ -53,7 +53,8 @@ class Outcome:
 def suppressions(release: Release) -> Iterator[Suppression]:
     """Every suppression of a release, in the order of its documents."""
     for document in release.documents:
-        for key, value in document.annotations.items():
+        annotations: object = document.annotations  # whatever a manifest holds
+        for key, value in annotations.items() if isinstance(annotations, Mapping) else ():
             if key.startswith(PREFIX):
                 yield _parse(document, key.removeprefix(PREFIX), str(value))
 
