@@ -78,3 +78,24 @@ def test_a_real_cluster_without_keda_is_told_before_anything_is_installed(tmp_pa
             )
             assert (done.returncode != 0) is refused, done.stderr
             assert ("[LLM012] autoscaling.enabled: " in done.stderr) is refused
+
+
+def test_names_that_look_like_numbers_stay_names(embedded_cluster: Cluster, render: Render) -> None:
+    numeric = merged(
+        POOLS,
+        SCALED,
+        AL2023,
+        EXPORTER,
+        PLUGIN,
+        {
+            "autoscaling": {"prometheus": {"authentication": {"mode": "basic", "existingSecret": "0"}}},
+            "nodes": {
+                "poolName": "12",
+                "labels": {"team": "7"},
+                "nodeClass": {"name": "34", "role": "56", "subnetTags": {"id": "78"}},
+                "zones": ["1"],
+            },
+            "dcgm-exporter": {"imagePullSecrets": ["9"], "serviceMonitor": {"enabled": True}},
+        },
+    )
+    assert cluster.dry_run(embedded_cluster, render(numeric)) == []

@@ -1,11 +1,11 @@
-{{/* Name of the objects: `<release>-dcgm-exporter`, cut so that a DaemonSet's pods (11 more characters) stay within 63. */}}
+{{/* Name of the objects: `<release>-dcgm-exporter` without dots, which Services may not have, cut so that a DaemonSet's pods (11 more characters) stay within 63. */}}
 {{- define "dcgm-exporter.name" -}}
-{{- printf "%s-%s" (.Release.Name | trunc 38 | trimSuffix "-") .Chart.Name -}}
+{{- printf "%s-%s" (.Release.Name | replace "." "-" | trunc 38 | trimSuffix "-") .Chart.Name -}}
 {{- end }}
 
 {{- define "dcgm-exporter.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "dcgm-exporter.labels" -}}

@@ -1,11 +1,11 @@
-{{/* Name of the objects: `<release>-device-plugin`, cut so that a DaemonSet's pods (11 more characters) stay within 63. */}}
+{{/* Name of the objects: `<release>-device-plugin` without dots, which Services may not have, cut so that a DaemonSet's pods (11 more characters) stay within 63. */}}
 {{- define "device-plugin.name" -}}
-{{- printf "%s-%s" (.Release.Name | trunc 38 | trimSuffix "-") .Chart.Name -}}
+{{- printf "%s-%s" (.Release.Name | replace "." "-" | trunc 38 | trimSuffix "-") .Chart.Name -}}
 {{- end }}
 
 {{- define "device-plugin.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "device-plugin.labels" -}}
