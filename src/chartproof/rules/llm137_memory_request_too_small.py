@@ -15,6 +15,10 @@ from chartproof.rules._pods import mounts
 from chartproof.rules.registry import Context, rule
 from chartproof.workload import EngineContainer, engine_containers
 
+#: The base is an estimate; only what stays this far below the sum is called wrong.
+_LIMIT_SHARE = 0.8
+_REQUEST_SHARE = 0.6
+
 
 @rule(id="LLM137", name="memory-request-too-small", severity=Severity.ERROR, kinds=SERVING)
 def memory_request_too_small(document: Document, context: Context) -> Iterator[Finding]:
@@ -22,7 +26,8 @@ def memory_request_too_small(document: Document, context: Context) -> Iterator[F
 
     What:
         The memory limit is less than the catalog's base for the server processes (more with each further
-        GPU) plus the volumes in memory plus the streamer's buffer. Warning where only the request is.
+        GPU) plus the volumes in memory plus the streamer's buffer. Warning where only the request is. The
+        base is an estimate: a limit is reported below 80 % of the sum, a request below 60 %.
 
     Why it hurts:
         A limit that is too small kills the engine while it loads (exit code 137, no trace). A request
@@ -45,18 +50,19 @@ def memory_request_too_small(document: Document, context: Context) -> Iterator[F
         request = bytes_of(dig(engine.container, "resources", "requests", "memory"))
         base, shared, buffer = _base(engine), _shared(engine), _buffer(engine)
         needed = base + shared + buffer
-        given = min(each for each in (limit, request, needed) if each is not None)
-        if given >= needed:
+        deadly = limit is not None and limit < _LIMIT_SHARE * needed
+        tight = request is not None and request < _REQUEST_SHARE * needed
+        if not deadly and not tight:
             continue
+        given = (limit if deadly else request) or 0
         finding = context.finding(
             document,
-            f"{engine}: {'limit' if given == limit else 'request'} of {format_bytes(given)} memory is below "
+            f"{engine}: {'limit' if deadly else 'request'} of {format_bytes(given)} memory is below "
             f"{format_bytes(needed)} (processes {format_bytes(base)}, shared memory {format_bytes(shared)}, "
             f"streaming buffer {format_bytes(buffer)})",
             path=f"{engine.path}.resources",
             hint=f"request and limit at least {format_bytes(needed)}",
         )
-        deadly = limit is not None and limit < needed
         yield finding if deadly else replace(finding, severity=Severity.WARNING)
 
 
