@@ -11,6 +11,7 @@ import yaml
 from chartproof.languages.promql import PromqlError, Query, parse
 from chartproof.metrics import is_engine_series
 from chartproof.release import Document, Release
+from chartproof.rules._config_maps import texts_of
 
 RULE_KINDS = ("PrometheusRule", "VMRule")
 #: Kinds of documents that may hold alert rules.
@@ -48,8 +49,8 @@ def rules_of(document: Document) -> Iterator[AlertRule]:
     if document.kind in RULE_KINDS:
         yield from _rules(document.get("spec"), "spec.groups")
     elif document.kind == "ConfigMap":
-        for key, text in (document.get("data", default={}) or {}).items():
-            if isinstance(text, str) and "groups:" in text and "expr:" in text:
+        for key, text in texts_of(document).items():
+            if "groups:" in text and "expr:" in text:
                 try:
                     content = yaml.load(text, Loader=_READER)  # noqa: S506 - both are safe loaders
                 except yaml.YAMLError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from chartproof.languages.promql import without_grafana_variables
 from chartproof.release import Document
+from chartproof.rules._config_maps import texts_of
 
 KINDS = ("ConfigMap", "GrafanaDashboard")
 _LABEL_VALUES = re.compile(r"\s*label_values\(\s*(?:(.*),)?\s*([a-zA-Z_]\w*)\s*\)\s*", re.DOTALL)
@@ -40,8 +41,8 @@ def dashboards_of(document: Document) -> Iterator[DashboardQuery | BrokenDashboa
         if isinstance(text, str):
             yield from _read("spec.json", text)
         return
-    for key, text in (document.get("data", default={}) or {}).items():
-        if isinstance(text, str) and str(key).endswith(".json") and '"panels"' in text:
+    for key, text in texts_of(document).items():
+        if key.endswith(".json") and '"panels"' in text:
             yield from _read(f"data.{key}", text)
 
 

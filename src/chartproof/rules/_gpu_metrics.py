@@ -11,6 +11,7 @@ import promql_parser as ast
 from chartproof.languages.promql import Query, unwrap, walk
 from chartproof.metrics import contract
 from chartproof.release import Document, Release
+from chartproof.rules._config_maps import texts_of
 from chartproof.rules._monitors import MONITORS, endpoints
 from chartproof.rules._query_checks import Problem
 
@@ -22,9 +23,8 @@ def exported_counters(release: Release) -> frozenset[str] | None:
     """Counters that the exporter of the release exports, by its counters file; None where it has none."""
     found: set[str] = set()
     for document in release.of_kind("ConfigMap"):
-        for text in (document.get("data", default={}) or {}).values():
-            if isinstance(text, str):
-                found.update(_COUNTER.findall(text))
+        for text in texts_of(document).values():
+            found.update(_COUNTER.findall(text))
     return frozenset(found) or None
 
 
