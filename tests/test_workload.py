@@ -58,6 +58,12 @@ def test_options_are_read_behind_a_shell_with_its_quotes_and_variables() -> None
     assert engine.launch.commands[engine.launch.position].after == "|"
 
 
+def test_arguments_behind_a_script_reach_the_engine_where_the_script_passes_them_on() -> None:
+    script = 'exec vllm serve "$0" "$@"'
+    engine = engine_of({"command": ["sh", "-c", script], "args": ["org/model", "--port", "9000", "-tp=2"]})
+    assert (engine.model, engine.port, engine.tensor_parallel_size) == ("org/model", 9000, 2)
+
+
 def test_a_boolean_option_does_not_swallow_the_model() -> None:
     engine = engine_of({"command": ["vllm", "serve", "--enforce-eager", "org/model", "--max_model_len", "4096"]})
     assert engine.model == "org/model"

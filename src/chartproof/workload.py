@@ -388,7 +388,21 @@ def _launch(container: Body, literals: Mapping[str, str | None]) -> Launch | Non
     for position, command in enumerate(commands):
         started = _find_engine(command.words)
         if started is not None:
-            _, first, arguments = started
-            expanded = [expand_variables(word, literals) for word in command.words]
+            expanded = _with_parameters(command.words, words[index + 1 :])
+            _, first, arguments = _find_engine(expanded) or started
+            expanded = [expand_variables(word, literals) for word in expanded]
             return Launch(tuple(expanded[first:]), tuple(expanded[arguments:]), name, words[index], commands, position)
     return None
+
+
+def _with_parameters(words: Sequence[str], parameters: Sequence[str]) -> list[str]:
+    """A script's words with `$@` and `$0`, `$1`, ... replaced by the words that follow `sh -c SCRIPT`."""
+    found: list[str] = []
+    for word in words:
+        if word in {"$@", "$*", "${@}", "${*}"}:
+            found += parameters[1:]
+        elif len(word) == len("$0") and word[0] == "$" and word[1].isdigit() and int(word[1]) < len(parameters):
+            found.append(parameters[int(word[1])])
+        else:
+            found.append(word)
+    return found
