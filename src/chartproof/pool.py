@@ -385,9 +385,14 @@ def pools_of(release: Release) -> list[Pool]:
     return sorted(found, key=lambda each: (-each.weight, each.name))
 
 
+def is_gpu_pool(pool: Pool) -> bool:
+    """Whether a pool can make nodes with NVIDIA GPUs, and is meant to."""
+    return pool.gpu_only or bool(pool.gpu_instances and _speaks_of_gpus(pool))
+
+
 def gpu_pools_of(release: Release) -> list[Pool]:
     """Pools that can make nodes with NVIDIA GPUs."""
-    return [each for each in pools_of(release) if each.gpu_only or (each.gpu_instances and _speaks_of_gpus(each))]
+    return [each for each in pools_of(release) if is_gpu_pool(each)]
 
 
 def _speaks_of_gpus(pool: Pool) -> bool:

@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from chartproof.catalog import Catalog, Instance
-from chartproof.release import PodTemplate, Release, dig
+from chartproof.pool import AUTO_MODE_LABELS, AWS_LABELS, INSTANCE_TYPE, gpu_pools_of, is_type_label
+from chartproof.release import Document, PodTemplate, Release
+from chartproof.requirements import Requirement
+from chartproof.scheduling import GpuPod, Obstacle, mismatches, pod_requirements
 
 #: GPU Feature Discovery's product label, as nodes outside EKS carry it.
 _PRODUCT_LABEL = "nvidia.com/gpu.product"
-_NUMERIC = {
-    "Gt": lambda have, want: have > want,
-    "Lt": lambda have, want: have < want,
-    "Gte": lambda have, want: have >= want,
-    "Lte": lambda have, want: have <= want,
-}
 
 
 def candidate_instances(pod: PodTemplate, release: Release, catalog: Catalog, *, gpus: int) -> tuple[Instance, ...]:
     """Catalog instances with enough GPUs that pod and pools allow, cheapest first.
 
-    The pod's node selector and required affinity count and, where the release has NodePools, at
-    least one pool must allow the type. Empty where nothing constrains the choice (every GPU type
-    would be a guess) or where nothing matches.
+    The pod's node selector and required affinity count and, where the release has GPU pools, the pools
+    that the pod's labels and tolerations let in (all of them where none does). Empty where nothing
+    constrains the choice (every GPU type would be a guess) or where nothing matches.
     """
-    constraints = _pod_requirements(pod)
-    pools = [
-        _with_labels(dig(each.body, "spec", "template", "spec", "requirements", default=[]))
-        for each in release.of_kind("NodePool")
-    ]
-    if not pools and not any(_speaks_of_instances(each) for alternative in constraints for each in alternative):
+    alternatives = [_typed(each) for each in pod_requirements(pod)]
+    pools = gpu_pools_of(release)
+    if not pools and not any(alternatives):
         return ()
+    subject = GpuPod(_owner(pod, release), pod)
+    open_pools = [
+        pool for pool in pools if all(each.obstacle is Obstacle.RESOURCE for each in mismatches(subject, pool))
+    ]
+    allowed = {each.name for pool in open_pools or pools for each in pool.instances}
     found = [
         instance
         for instance in catalog.gpu_instances()
         if instance.gpu_count >= gpus
-        and any(_allows(alternative, _labels(instance, catalog)) for alternative in constraints)
-        and (not pools or any(_allows(pool, _labels(instance, catalog)) for pool in pools))
+        and (not pools or instance.name in allowed)
+        and any(_holds(each, _labels(instance, catalog)) for each in alternatives)
     ]
     return tuple(sorted(found, key=lambda each: (each.usd_per_hour or float("inf"), each.name)))
+
+
+def _owner(pod: PodTemplate, release: Release) -> Document:
+    """The document of a pod template; a bare Pod's body where it is in no document of the release."""
+    found = next((each for each in release.workloads if any(pod is known for known in each.pod_templates)), None)
+    return found if found is not None else Document({"kind": "Pod", **pod.body})
 
 
 def _labels(instance: Instance, catalog: Catalog) -> Mapping[str, str]:
@@ -47,48 +51,18 @@ def _labels(instance: Instance, catalog: Catalog) -> Mapping[str, str]:
     return {**instance.labels, _PRODUCT_LABEL: product}
 
 
-def _pod_requirements(pod: PodTemplate) -> list[list[Mapping[str, Any]]]:
-    """Alternatives (OR) of requirements (AND), each {key, operator, values}."""
-    selected = [
-        {"key": key, "operator": "In", "values": [value]} for key, value in (pod.spec.get("nodeSelector") or {}).items()
-    ]
-    terms = dig(
-        pod.spec,
-        "affinity",
-        "nodeAffinity",
-        "requiredDuringSchedulingIgnoredDuringExecution",
-        "nodeSelectorTerms",
-        default=[],
-    )
-    return [[*selected, *(term.get("matchExpressions") or [])] for term in terms] or [selected]
+def _typed(wanted: Mapping[str, Requirement]) -> dict[str, Requirement]:
+    """The requirements that speak of instance types; those of EKS Auto Mode under Karpenter's own names."""
+    named = {
+        AWS_LABELS + key.removeprefix(AUTO_MODE_LABELS) if key.startswith(AUTO_MODE_LABELS + "instance-") else key: each
+        for key, each in wanted.items()
+    }
+    return {key: each for key, each in named.items() if key in {INSTANCE_TYPE, _PRODUCT_LABEL} or _of_instance(key)}
 
 
-def _with_labels(requirements: Iterable[Any]) -> list[Mapping[str, Any]]:
-    return [each for each in requirements if isinstance(each, Mapping)]
+def _of_instance(key: str) -> bool:
+    return key.startswith(AWS_LABELS) and is_type_label(key)
 
 
-def _speaks_of_instances(requirement: Mapping[str, Any]) -> bool:
-    key = str(requirement.get("key"))
-    return key in {"node.kubernetes.io/instance-type", _PRODUCT_LABEL} or key.startswith("karpenter.k8s.aws/instance-")
-
-
-def _allows(requirements: Iterable[Mapping[str, Any]], labels: Mapping[str, str]) -> bool:
-    """Whether the requirements that speak of instances hold; others (zone, pool, capacity) are not the type's."""
-    return all(_holds(each, labels) for each in requirements if _speaks_of_instances(each))
-
-
-def _holds(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    key, operator = str(requirement.get("key")), str(requirement.get("operator"))
-    values = [str(each) for each in requirement.get("values") or []]
-    have = labels.get(key)
-    if operator in _NUMERIC:
-        try:
-            return have is not None and _NUMERIC[operator](int(have), int(values[0]))
-        except (ValueError, IndexError):
-            return False
-    return {
-        "In": have in values,
-        "NotIn": have not in values,
-        "Exists": have is not None,
-        "DoesNotExist": have is None,
-    }.get(str(operator), False)
+def _holds(wanted: Mapping[str, Requirement], labels: Mapping[str, str]) -> bool:
+    return all(requirement.allows(labels.get(key)) for key, requirement in wanted.items())

@@ -13,7 +13,7 @@ from chartproof.languages.bottlerocket import BottlerocketError, UserData, parse
 from chartproof.pool import NodeClass, Pool, gpu_pools_of, pools_with
 from chartproof.release import Document, Release, dig
 from chartproof.resources import directory
-from chartproof.rules._scheduling import GpuPod, gpu_agent, gpu_pods, mismatches
+from chartproof.scheduling import GpuPod, gpu_pods, mismatches
 from chartproof.workload import IMAGE_GIGABYTES_ANNOTATION, NODE_FAMILY_ANNOTATION, EngineContainer, engines_of
 
 GIBIBYTE = 1024**3
@@ -21,6 +21,12 @@ GIBIBYTE = 1024**3
 ACCELERATED_FAMILIES = frozenset({"bottlerocket", "al2023", "al2"})
 #: Compressed size assumed for an engine image that does not say: vLLM's own, 0.2x to 0.33.
 ENGINE_IMAGE_GIGABYTES = 9.4
+#: Images of NVIDIA's node software, by what it does.
+_AGENT_IMAGES = {
+    "device plugin": re.compile(r"(^|/)k8s-device-plugin([@:]|$)"),
+    "dcgm-exporter": re.compile(r"(^|/)dcgm-exporter([@:]|$)"),
+    "GPU Feature Discovery": re.compile(r"(^|/)gpu-feature-discovery([@:]|$)"),
+}
 _OPERATOR_NAME = re.compile(r"(^|/)gpu-operator([@:]|$)")
 
 
@@ -149,3 +155,17 @@ def runs_feature_discovery(document: Document) -> bool:
         and pod is not None
         and any("node-feature-discovery" in str(each.get("image") or "") for each in pod.containers())
     )
+
+
+def gpu_agent(document: Document) -> str | None:
+    """Which of NVIDIA's node agents a DaemonSet runs, or None."""
+    if document.kind != "DaemonSet" or document.pod_template is None:
+        return None
+    for container in document.pod_template.containers():
+        image = str(container.get("image") or "")
+        words = " ".join(str(word) for word in (container.get("command") or []) + (container.get("args") or []))
+        for name, mark in _AGENT_IMAGES.items():
+            if mark.search(image):
+                discovery = name == "device plugin" and "gpu-feature-discovery" in words
+                return "GPU Feature Discovery" if discovery else name
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chartproof.languages.quantity import QuantityError, parse_quantity
 from chartproof.release import PodTemplate, Release
-from chartproof.rules._scheduling import GpuPod
+from chartproof.scheduling import GpuPod
 from chartproof.workload import GPU_RESOURCE
 
 

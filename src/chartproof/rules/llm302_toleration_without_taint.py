@@ -9,8 +9,8 @@ from dataclasses import replace
 from chartproof.findings import Finding, Severity
 from chartproof.pool import gpu_pools_of
 from chartproof.release import Document, dig
-from chartproof.rules._scheduling import gpu_pods_in, mismatches
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods_in, mismatches
 
 #: Tolerations that people and admission controllers add everywhere.
 _COMMON = re.compile(

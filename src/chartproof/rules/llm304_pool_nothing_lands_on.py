@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from chartproof.findings import Finding, Severity
 from chartproof.languages.quantity import QuantityError, parse_quantity
-from chartproof.pool import Pool, gpu_pools_of, pool_of
+from chartproof.pool import Pool, is_gpu_pool, pool_of
 from chartproof.release import Document
-from chartproof.rules._scheduling import gpu_pods, mismatches
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods, mismatches
 
 _MEBIBYTE = 1024**2
 
@@ -37,7 +37,7 @@ def pool_nothing_lands_on(document: Document, context: Context) -> Iterator[Find
         https://karpenter.sh/docs/concepts/nodepools/#speclimits
     """
     pool = pool_of(document, context.release)
-    if not any(each.name == pool.name for each in gpu_pools_of(context.release)) or pool.static:
+    if not is_gpu_pool(pool) or pool.static:
         return
     for resource, limit, least, kind in _exhausted(pool):
         yield context.finding(

@@ -8,9 +8,9 @@ from dataclasses import replace
 from chartproof.findings import Finding, Severity
 from chartproof.pool import ZONE
 from chartproof.release import Document, dig, selector_matches
-from chartproof.rules._scheduling import gpu_pods_in, pod_requirements
 from chartproof.rules._selection import replica_range
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods_in, pod_requirements
 
 _ZONES = frozenset({ZONE, "failure-domain.beta.kubernetes.io/zone", "topology.k8s.aws/zone-id"})
 

@@ -8,8 +8,8 @@ from chartproof.catalog import catalog
 from chartproof.findings import Finding, Severity
 from chartproof.pool import Pool, is_type_label, pool_of
 from chartproof.release import Document
-from chartproof.rules._scheduling import describe
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import describe
 
 
 @rule(id="LLM307", name="requirements-match-no-instance", severity=Severity.ERROR, kinds=("NodePool",))

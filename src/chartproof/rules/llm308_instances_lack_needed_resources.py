@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document
-from chartproof.rules._scheduling import Obstacle, blocked_by, gpu_pods_in
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import Obstacle, blocked_by, gpu_pods_in
 
 
 @rule(

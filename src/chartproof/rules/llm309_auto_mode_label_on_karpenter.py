@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.pool import AUTO_MODE_LABELS, AWS_LABELS, Pool, gpu_pools_of, pool_of
 from chartproof.release import Document, dig
-from chartproof.rules._scheduling import gpu_pods_in, label_path, pod_requirements
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods_in, label_path, pod_requirements
 
 
 @rule(

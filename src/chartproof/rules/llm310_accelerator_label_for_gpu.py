@@ -9,8 +9,8 @@ from chartproof.findings import Finding, Severity
 from chartproof.pool import pool_of
 from chartproof.release import Document, dig
 from chartproof.requirements import Requirement, combine, from_expressions
-from chartproof.rules._scheduling import gpu_pods_in, label_path, pod_requirements
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods_in, label_path, pod_requirements
 
 _KEYS = tuple(
     prefix + name

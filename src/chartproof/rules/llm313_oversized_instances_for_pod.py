@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document
-from chartproof.rules._scheduling import gpu_pods_in, types_of_pod
 from chartproof.rules._selection import replica_range
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods_in, types_of_pod
 
 
 @rule(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.languages.duration import DurationError, go_seconds, karpenter_budget_seconds, karpenter_seconds
 from chartproof.release import Document, dig
-from chartproof.rules._scheduling import DO_NOT_DISRUPT
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import DO_NOT_DISRUPT
 
 _PLACES = (
     (("spec", "disruption", "consolidateAfter"), karpenter_seconds),

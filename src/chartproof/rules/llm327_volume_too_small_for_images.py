@@ -9,8 +9,8 @@ from chartproof.languages.quantity import format_bytes
 from chartproof.pool import NodeClass
 from chartproof.release import Document
 from chartproof.rules._nodes import engines_on, gpu_pools_with, largest_engine_image, makes_gpu_nodes, operating_systems
-from chartproof.rules._scheduling import ephemeral_need
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import ephemeral_need
 
 _GIGABYTE = 10**9
 

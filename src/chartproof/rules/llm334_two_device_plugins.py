@@ -8,8 +8,8 @@ from chartproof.findings import Finding, Severity
 from chartproof.pool import gpu_pools_of
 from chartproof.release import Document
 from chartproof.rules._nodes import device_plugin_sources
-from chartproof.rules._scheduling import GpuPod, agent_reaches, pod_requirements
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import GpuPod, agent_reaches, pod_requirements
 
 
 @rule(id="LLM334", name="two-device-plugins", severity=Severity.ERROR, kinds=("DaemonSet", "ClusterPolicy"))

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.pool import Pool, gpu_pools_of
 from chartproof.release import Document
-from chartproof.rules._nodes import runs_feature_discovery
-from chartproof.rules._scheduling import GpuPod, gpu_agent, labels_allow, node_agent_fits, pod_requirements
+from chartproof.rules._nodes import gpu_agent, runs_feature_discovery
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import GpuPod, labels_allow, node_agent_fits, pod_requirements
 
 
 @rule(id="LLM335", name="gpu-daemonset-misses-pool", severity=Severity.ERROR, kinds=("DaemonSet", "ClusterPolicy"))

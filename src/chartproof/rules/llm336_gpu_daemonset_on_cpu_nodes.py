@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document, PodTemplate, dig
-from chartproof.rules._scheduling import gpu_agent, pod_requirements
+from chartproof.rules._nodes import gpu_agent
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import pod_requirements
 
 #: Labels that CPU nodes carry too.
 _EVERYWHERE = frozenset({"kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/arch"})

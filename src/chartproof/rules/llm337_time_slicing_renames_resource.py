@@ -10,8 +10,8 @@ import yaml
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document, dig
 from chartproof.rules._nodes import user_data_of
-from chartproof.rules._scheduling import gpu_pods
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods
 
 
 @rule(id="LLM337", name="time-slicing-renames-resource", severity=Severity.ERROR, kinds=("EC2NodeClass", "ConfigMap"))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.pool import gpu_pools_of
 from chartproof.release import Document
-from chartproof.rules._scheduling import pod_requirements
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import pod_requirements
 
 
 @rule(

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from chartproof.findings import Finding, Severity
 from chartproof.languages.duration import DurationError, karpenter_seconds
-from chartproof.pool import gpu_pools_of, pool_of
+from chartproof.pool import is_gpu_pool, pool_of
 from chartproof.release import Document
-from chartproof.rules._scheduling import do_not_disrupt, gpu_pods, mismatches
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import do_not_disrupt, gpu_pods, mismatches
 
 #: Shorter than the cold start of a 7B model on a fresh node (about 2.5 to 6 minutes).
 _SHORTEST_SECONDS = 300
@@ -38,9 +38,7 @@ def consolidation_moves_loading_pods(document: Document, context: Context) -> It
         https://github.com/aws/karpenter-provider-aws/issues/7356
     """
     pool = pool_of(document, context.release)
-    if pool.consolidation_policy == "WhenEmpty" or pool.static:
-        return
-    if not any(each.name == pool.name for each in gpu_pools_of(context.release)):
+    if pool.consolidation_policy == "WhenEmpty" or pool.static or not is_gpu_pool(pool):
         return
     written = str(pool.disruption.get("consolidateAfter") or "0s")
     try:

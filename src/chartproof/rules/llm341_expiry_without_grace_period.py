@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from chartproof.findings import Finding, Severity
 from chartproof.languages.duration import DurationError, karpenter_seconds
-from chartproof.pool import pool_of
+from chartproof.pool import is_gpu_pool, pool_of
 from chartproof.release import Document
 from chartproof.rules._pods import grace_seconds
-from chartproof.rules._scheduling import gpu_pods, mismatches, pins_for_ever
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods, mismatches, pins_for_ever
 
 
 @rule(id="LLM341", name="expiry-without-grace-period", severity=Severity.WARNING, kinds=("NodePool",))
@@ -37,6 +37,8 @@ def expiry_without_grace_period(document: Document, context: Context) -> Iterato
         https://karpenter.sh/docs/concepts/disruption/#terminationgraceperiod
     """
     pool = pool_of(document, context.release)
+    if not is_gpu_pool(pool):
+        return
     landing = [each for each in gpu_pods(context.release) if not mismatches(each, pool)]
     written = pool.template.get("terminationGracePeriod")
     if written is None:

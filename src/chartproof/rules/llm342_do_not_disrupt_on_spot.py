@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.pool import CAPACITY_TYPE
 from chartproof.release import Document
-from chartproof.rules._scheduling import gpu_pods_in, pins_for_ever, pod_requirements
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods_in, pins_for_ever, pod_requirements
 
 
 @rule(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chartproof.findings import Finding, Severity
-from chartproof.pool import CAPACITY_TYPE, gpu_pools_of, pool_of
+from chartproof.pool import CAPACITY_TYPE, gpu_pools_of, is_gpu_pool, pool_of
 from chartproof.release import Document
-from chartproof.rules._scheduling import gpu_pods, mismatches
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods, mismatches
 
 
 @rule(id="LLM344", name="spot-without-fallback", severity=Severity.WARNING, kinds=("NodePool",))
@@ -33,7 +33,7 @@ def spot_without_fallback(document: Document, context: Context) -> Iterator[Find
     """
     pool = pool_of(document, context.release)
     pools = gpu_pools_of(context.release)
-    if pool.capacity_types != {"spot"} or not any(each.name == pool.name for each in pools):
+    if pool.capacity_types != {"spot"} or not is_gpu_pool(pool):
         return
     steady = [each for each in pools if each.capacity_types - {"spot"}]
     subjects = [each for each in gpu_pods(context.release) if not mismatches(each, pool)]

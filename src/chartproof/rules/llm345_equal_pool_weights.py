@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chartproof.findings import Finding, Severity
-from chartproof.pool import gpu_pools_of, pool_of
+from chartproof.pool import gpu_pools_of, is_gpu_pool, pool_of
 from chartproof.release import Document
-from chartproof.rules._scheduling import gpu_pods, mismatches
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods, mismatches
 
 
 @rule(id="LLM345", name="equal-pool-weights", severity=Severity.NOTE, kinds=("NodePool",))
@@ -32,7 +32,7 @@ def equal_pool_weights(document: Document, context: Context) -> Iterator[Finding
         https://karpenter.sh/docs/concepts/nodepools/#specweight
     """
     pool = pool_of(document, context.release)
-    for other in gpu_pools_of(context.release):
+    for other in gpu_pools_of(context.release) if is_gpu_pool(pool) else ():
         if other.name <= pool.name or other.weight != pool.weight:
             continue
         same = (other.capacity_types, other.instances) == (pool.capacity_types, pool.instances)

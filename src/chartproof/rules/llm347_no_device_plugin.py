@@ -8,8 +8,7 @@ from dataclasses import replace
 from chartproof.findings import Finding, Severity
 from chartproof.pool import pool_of
 from chartproof.release import Document, dig
-from chartproof.rules._nodes import device_plugin_sources, gpu_operators, operating_systems
-from chartproof.rules._scheduling import gpu_agent
+from chartproof.rules._nodes import device_plugin_sources, gpu_agent, gpu_operators, operating_systems
 from chartproof.rules.registry import Context, rule
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.pool import AUTO_MODE_GROUP, gpu_pools_of
 from chartproof.release import Document
-from chartproof.rules._nodes import gpu_operators
-from chartproof.rules._scheduling import GpuPod, agent_reaches, gpu_agent
+from chartproof.rules._nodes import gpu_agent, gpu_operators
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import GpuPod, agent_reaches
 
 #: Fields of EC2NodeClass that Auto Mode's NodeClass does not have.
 _FIELDS = (

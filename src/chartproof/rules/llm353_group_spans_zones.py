@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document, PodTemplate, dig
-from chartproof.rules._scheduling import gpu_pods_in, pod_requirements
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods_in, pod_requirements
 
 _NEAR = re.compile(r"zone|rack|block|placement|hostname|network-node|capacity-reservation")
 _EXCLUSIVE = re.compile(r"^leaderworkerset\.sigs\.k8s\.io/(sub-?group-)?exclusive-topology$")

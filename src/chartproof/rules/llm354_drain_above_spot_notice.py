@@ -8,8 +8,8 @@ from chartproof.findings import Finding, Severity
 from chartproof.pool import CAPACITY_TYPE
 from chartproof.release import Document
 from chartproof.rules._pods import grace_seconds
-from chartproof.rules._scheduling import gpu_pods_in, pod_requirements
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods_in, pod_requirements
 
 #: Seconds between EC2's interruption notice and the end of a spot instance.
 _NOTICE_SECONDS = 120

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.pool import AWS_LABELS, CAPACITY_TYPE, INSTANCE_TYPE, NODE_POOL, ZONE, pool_of
 from chartproof.release import Document, dig
-from chartproof.rules._scheduling import label_path, pod_requirements
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import label_path, pod_requirements
 
 #: Labels of Karpenter and its AWS provider 1.14. Source: pkg/apis/v1/labels.go of both.
 _AWS = frozenset(

@@ -43,7 +43,8 @@ def open_port_without_key(document: Document, context: Context) -> Iterator[Find
     """
     for engine in engine_containers(document):
         keyed = environment_names(engine.container) & _KEYS or engine.option("--api-key") is not None
-        if keyed or has_unseen_environment(engine.container):
+        headless = engine.option("--headless") is not None
+        if keyed or headless or has_unseen_environment(engine.container):
             continue
         exposures = list(exposed_by(context.release, engine))
         policies = [each for each in policies_on(context.release, document, engine.pod) if restricts(each, "Ingress")]

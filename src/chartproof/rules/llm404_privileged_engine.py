@@ -9,6 +9,7 @@ from chartproof.release import Document, dig
 from chartproof.rules.registry import Context, rule
 from chartproof.workload import engine_containers
 
+_SHARED = {"hostIPC": "memory segments", "hostPID": "processes", "hostNetwork": "network"}
 _CAPABILITIES = frozenset({"SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "NET_ADMIN", "DAC_READ_SEARCH", "ALL"})
 
 
@@ -39,11 +40,11 @@ def privileged_engine(document: Document, context: Context) -> Iterator[Finding]
         https://kubernetes.io/docs/concepts/security/pod-security-standards/
     """
     for engine in engine_containers(document):
-        for field in ("hostIPC", "hostPID", "hostNetwork"):
+        for field, what in _SHARED.items():
             if engine.pod.spec.get(field) is True:
                 yield context.finding(
                     document,
-                    f"{engine} shares the node's {field.removeprefix('host')}",
+                    f"{engine} shares the {what} of its node",
                     path=engine.pod.path_of("spec", field),
                     hint="remove it; for shared memory mount an emptyDir of medium Memory at /dev/shm",
                 )

@@ -53,7 +53,10 @@ def weak_security_context(document: Document, context: Context) -> Iterator[Find
         weakened = list(_weakened(engine))
         for what, field in weakened:
             yield context.finding(
-                document, f"{engine} {what}", path=f"{engine.path}.securityContext.{field}", hint=f"tighten {field}"
+                document,
+                f"{engine} {what}",
+                path=f"{engine.path}.securityContext.{field}",
+                hint=f"write {_HOW[field]}",
             )
         states = _hardenings(engine)
         missing = [name for name, there in states.items() if not there and name not in {field for _, field in weakened}]
@@ -61,9 +64,9 @@ def weak_security_context(document: Document, context: Context) -> Iterator[Find
             continue
         found = context.finding(
             document,
-            f"{engine} lacks {', '.join(missing)}",
+            f"{engine} lacks {', '.join(_HOW[name] for name in missing)}",
             path=f"{engine.path}.securityContext",
-            hint="complete the restricted standard: " + ", ".join(_HOW[name] for name in missing),
+            hint="complete the restricted standard of pod security",
         )
         yield found if sum(states.values()) >= _MEANT else replace(found, severity=Severity.NOTE)
 

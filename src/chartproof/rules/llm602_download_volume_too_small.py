@@ -8,9 +8,9 @@ from chartproof.findings import Finding, Severity
 from chartproof.languages.quantity import bytes_of, format_bytes
 from chartproof.release import Document, dig
 from chartproof.rules._pods import Mount, mount_of, mounts
-from chartproof.rules._scheduling import needs_of
 from chartproof.rules._weights import claim_spec, hub_repository, weights_bytes, weights_mount
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import needs_of
 from chartproof.workload import EngineContainer, engine_containers
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from chartproof.findings import Finding, Severity
 from chartproof.languages.quantity import bytes_of, format_bytes
 from chartproof.release import Document, dig
-from chartproof.rules._scheduling import gpu_pods_in, types_of_pod
 from chartproof.rules._weights import BUCKET, weights_bytes
 from chartproof.rules.registry import Context, rule
+from chartproof.scheduling import gpu_pods_in, types_of_pod
 from chartproof.workload import EngineContainer, engine_containers
 
 #: The streamer's own buffer limit. Source: runai-model-streamer 0.17, environment variables.

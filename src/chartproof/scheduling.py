@@ -44,6 +44,8 @@ _FILLED_IN = frozenset(
         "eks.amazonaws.com/nodeclass",
     }
 )
+#: Labels that feature discovery puts on nodes once they are up; Karpenter does not know them before.
+_DISCOVERED = re.compile(r"^(nvidia\.com/|feature\.node\.kubernetes\.io/)")
 
 
 class Obstacle(Enum):
@@ -347,28 +349,6 @@ def ephemeral_need(pod: PodTemplate) -> int:
     return max(sum(limits), needs_of(pod).ephemeral_bytes)
 
 
-#: Images of NVIDIA's node software, by what it does.
-_AGENT_IMAGES = {
-    "device plugin": re.compile(r"(^|/)k8s-device-plugin([@:]|$)"),
-    "dcgm-exporter": re.compile(r"(^|/)dcgm-exporter([@:]|$)"),
-    "GPU Feature Discovery": re.compile(r"(^|/)gpu-feature-discovery([@:]|$)"),
-}
-
-
-def gpu_agent(document: Document) -> str | None:
-    """Which of NVIDIA's node agents a DaemonSet runs, or None."""
-    if document.kind != "DaemonSet" or document.pod_template is None:
-        return None
-    for container in document.pod_template.containers():
-        image = str(container.get("image") or "")
-        words = " ".join(str(word) for word in (container.get("command") or []) + (container.get("args") or []))
-        for name, mark in _AGENT_IMAGES.items():
-            if mark.search(image):
-                discovery = name == "device plugin" and "gpu-feature-discovery" in words
-                return "GPU Feature Discovery" if discovery else name
-    return None
-
-
 def labels_allow(subject: GpuPod, pool: Pool) -> bool:
     """Whether nodes of the pool satisfy the pod's node selector and affinity; labels of NVIDIA's discovery may come."""
     for alternative in pod_requirements(subject.pod):
@@ -381,7 +361,3 @@ def labels_allow(subject: GpuPod, pool: Pool) -> bool:
 def agent_reaches(subject: GpuPod, pool: Pool) -> bool:
     """Whether a DaemonSet's pods run on nodes of the pool."""
     return labels_allow(subject, pool) and not node_agent_fits(subject.pod, pool)
-
-
-#: Labels that feature discovery puts on nodes once they are up; Karpenter does not know them before.
-_DISCOVERED = re.compile(r"^(nvidia\.com/|feature\.node\.kubernetes\.io/)")
