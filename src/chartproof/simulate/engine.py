@@ -1,0 +1,318 @@
+"""An engine replica with continuous batching, advanced in spans instead of steps.
+
+A decode step with `b` sequences that hold `k` KV tokens takes `base + per_sequence x b + per_kv_token x k`
+seconds and makes one token for each. Waiting prompts are taken in order, as far as sequences, KV cache and
+the tokens of a step allow; the step that computes a part of prompts takes as long as the prompts' tokens do
+(weights are read meanwhile), plus what the sequences add, and no less than a decode step. When the KV cache
+is full, the sequence that came last is put back and computed again, as vLLM does.
+
+Between two such events the batch is constant and the KV cache grows by `b` tokens a step, so that the time
+of `n` steps is a quadratic in `n`: a span costs the same however long it is.
+
+Sources: vLLM v1 `core/sched/scheduler.py` (order, token budget, preemption), `engine/arg_utils.py`
+(defaults); step times from the catalog's profiles; overheads of the API server from a published fit
+(inference-sim, docs/guide/latency-models.md).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from dataclasses import dataclass
+from itertools import count
+
+from chartproof.catalog import Profile
+from chartproof.plan.throughput import profile_for
+from chartproof.plan.workload_plan import WorkloadPlan
+
+#: Seconds that API server and tokenizer take: before a request is queued, after its last token, per token.
+OVERHEAD_BEFORE_SECONDS = 0.0156
+OVERHEAD_AFTER_SECONDS = 0.00078
+OVERHEAD_PER_TOKEN_SECONDS = 0.000046
+#: Context that the profiles' lines were fitted at: their slope per sequence holds this much KV cache.
+PROFILE_CONTEXT_TOKENS = 1152
+#: `--max-num-batched-tokens` where none is given: by memory of the GPU (the A100 counts as a small one).
+STEP_TOKENS = 2048
+STEP_TOKENS_LARGE_GPU = 8192
+_LARGE_GPU_MEBIBYTES = 70 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EngineModel:
+    """How fast one replica is and what it holds. Times are seconds.
+
+    `queue_limit` is the most requests that may wait (None: any number). `estimate`: the profile is not
+    from measured kernels.
+    """
+
+    base: float
+    per_sequence: float
+    per_kv_token: float
+    per_prompt_token: float
+    kv_tokens: int
+    max_sequences: int
+    step_tokens: int
+    queue_limit: int | None = None
+    estimate: bool = False
+
+    def step_seconds(self, sequences: float, kv_tokens: float) -> float:
+        """One decode step."""
+        return max(self.base, self.base + self.per_sequence * sequences + self.per_kv_token * kv_tokens)
+
+    def capacity(self, prompt_tokens: float, answer_tokens: float) -> int:
+        """Requests of these lengths that are held at once, half of their answers made on average."""
+        return max(1, min(self.max_sequences, int(self.kv_tokens / (prompt_tokens + answer_tokens / 2))))
+
+    def requests_per_second(self, batch: float, prompt_tokens: float, answer_tokens: float) -> float:
+        """What a replica finishes when `batch` requests of these lengths run all the time."""
+        step = self.step_seconds(batch, batch * (prompt_tokens + answer_tokens / 2))
+        return 1 / (prompt_tokens * self.per_prompt_token + answer_tokens * step / batch)
+
+
+def engine_model(plan: WorkloadPlan, gpu: str, memory_mebibytes: int) -> EngineModel | None:
+    """The model of a replica of this workload on this GPU; None where nothing is known to make it from."""
+    facts = plan.facts
+    fit = next((each for each in plan.fits if each.gpu == gpu), None)
+    if fit is None or fit.kv_tokens is None or not fit.kv_tokens:
+        return None
+    container = plan.container
+    memory = facts.gpus[gpu].with_memory(memory_mebibytes)
+    profile = profile_for(facts, memory, plan.model, plan.precision, container.tensor_parallel_size)
+    if profile is None:
+        return None
+    large = memory_mebibytes >= _LARGE_GPU_MEBIBYTES and gpu != "a100"
+    limit = container.integer("--max-num-queued-reqs", default=-1)
+    return from_profile(
+        profile,
+        kv_tokens=fit.kv_tokens,
+        max_sequences=fit.max_sequences,
+        step_tokens=container.integer(
+            "--max-num-batched-tokens",
+            "--chunked-prefill-size",
+            default=STEP_TOKENS_LARGE_GPU if large else STEP_TOKENS,
+        ),
+        queue_limit=limit if limit >= 0 else None,
+    )
+
+
+def from_profile(
+    profile: Profile, *, kv_tokens: int, max_sequences: int, step_tokens: int, queue_limit: int | None = None
+) -> EngineModel:
+    """The model that a profile's line makes: its slope per sequence is split from that of its KV cache."""
+    per_kv_token = profile.kv_milliseconds_per_thousand_tokens / 1e6
+    return EngineModel(
+        base=profile.alpha_milliseconds / 1000,
+        per_sequence=profile.beta_milliseconds / 1000 - per_kv_token * PROFILE_CONTEXT_TOKENS,
+        per_kv_token=per_kv_token,
+        per_prompt_token=1 / profile.prefill_tokens_per_second,
+        kv_tokens=kv_tokens,
+        max_sequences=max_sequences,
+        step_tokens=step_tokens,
+        queue_limit=queue_limit,
+        estimate=profile.estimate,
+    )
+
+
+class Job:
+    """A request on its way. Times are seconds of the simulation, NaN until they come."""
+
+    __slots__ = (
+        "answer_tokens",
+        "arrival",
+        "end_count",
+        "finish",
+        "first_token",
+        "left",
+        "lost",
+        "prompt_tokens",
+        "todo",
+    )
+
+    def __init__(self, arrival: float, prompt_tokens: int, answer_tokens: int) -> None:
+        self.arrival = arrival
+        self.prompt_tokens = prompt_tokens
+        self.answer_tokens = answer_tokens
+        self.first_token = math.nan
+        self.finish = math.nan
+        #: Why it was lost; empty while it is not.
+        self.lost = ""
+        #: Tokens to compute before the next one comes: the prompt, and after a preemption the answer so far.
+        self.todo = prompt_tokens
+        #: Tokens of the answer that are still to be made.
+        self.left = answer_tokens
+        #: The replica's token count at which the answer is whole.
+        self.end_count = 0
+
+    @property
+    def time_to_first_token(self) -> float:
+        """Seconds from the arrival to the first token."""
+        return self.first_token - self.arrival + OVERHEAD_BEFORE_SECONDS
+
+    @property
+    def end_to_end(self) -> float:
+        """Seconds from the arrival to the last token."""
+        overhead = OVERHEAD_BEFORE_SECONDS + OVERHEAD_AFTER_SECONDS + OVERHEAD_PER_TOKEN_SECONDS * self.answer_tokens
+        return self.finish - self.arrival + overhead
+
+
+class Engine:
+    """One replica's engine. `advance` to a time before submitting at it; what ended is in `finished`."""
+
+    def __init__(self, model: EngineModel, time: float) -> None:
+        self.model = model
+        self.time = time
+        self.finished: list[Job] = []
+        #: First tokens since they were last taken, as seconds to the first token.
+        self.first_tokens: list[float] = []
+        self.waiting: deque[Job] = deque()
+        self.kv_tokens = 0
+        self.busy_seconds = 0.0
+        self.prompt_tokens_total = 0
+        self.answer_tokens_total = 0
+        self.preemptions_total = 0
+        self._prefilling: deque[Job] = deque()
+        self._prompt_left = 0
+        #: Running sequences in the order they came, and a heap by the count at which they end.
+        self._running: dict[int, Job] = {}
+        self._ends: list[tuple[int, int]] = []
+        self._count = 0
+        self._names = count()
+
+    @property
+    def running(self) -> int:
+        """Sequences in the batch (`vllm:num_requests_running`)."""
+        return len(self._running) + len(self._prefilling)
+
+    @property
+    def load(self) -> int:
+        """Requests that are here."""
+        return self.running + len(self.waiting)
+
+    def submit(self, job: Job) -> bool:
+        """Take a request at its turn; False where it can never run or the queue is full."""
+        model = self.model
+        # The engine refuses what is longer than its KV cache; it would be preempted by itself for ever.
+        if job.prompt_tokens + job.answer_tokens > model.kv_tokens:
+            return False
+        if model.queue_limit is not None and len(self.waiting) >= model.queue_limit and self.running:
+            return False
+        self.waiting.append(job)
+        return True
+
+    def abort(self) -> list[Job]:
+        """Give up everything that is here."""
+        dropped = [*self._running.values(), *self._prefilling, *self.waiting]
+        self._running.clear()
+        self._ends.clear()
+        self._prefilling.clear()
+        self.waiting.clear()
+        self.kv_tokens = 0
+        return dropped
+
+    def advance(self, until: float) -> None:
+        """Run every step that begins before `until`; the last one may end a little after it."""
+        while self.time < until:
+            if self.waiting:
+                self._admit()
+            if self._prefilling:
+                self._prompt_step()
+            elif self._running:
+                self._decode_span(until)
+            else:
+                self.time = until
+
+    def _admit(self) -> None:
+        """Let waiting requests in, in order, while sequences and KV cache (with a step's growth) allow."""
+        model, waiting = self.model, self.waiting
+        while waiting and self.running < model.max_sequences:
+            if self.kv_tokens + waiting[0].todo + self.running + 1 > model.kv_tokens and self.running:
+                break
+            job = waiting.popleft()
+            if not self._prefilling:
+                self._prompt_left = job.todo
+            self.kv_tokens += job.todo
+            self._prefilling.append(job)
+
+    def _prompt_step(self) -> None:
+        """One step with parts of prompts; those that are whole get their first token at its end."""
+        model = self.model
+        self._make_room()
+        sequences = len(self._running)
+        budget = max(1, model.step_tokens - sequences)
+        computed = 0
+        whole: list[Job] = []
+        while self._prefilling and computed < budget:
+            part = min(self._prompt_left, budget - computed)
+            computed += part
+            self._prompt_left -= part
+            if not self._prompt_left:
+                whole.append(self._prefilling.popleft())
+                if self._prefilling:
+                    self._prompt_left = self._prefilling[0].todo
+        decode = model.step_seconds(sequences, self.kv_tokens)
+        seconds = max(decode, decode - model.base + computed * model.per_prompt_token)
+        self._pass(seconds, 1, sequences)
+        self.prompt_tokens_total += computed
+        for job in whole:
+            self._first(job)
+        self._finish()
+
+    def _first(self, job: Job) -> None:
+        if math.isnan(job.first_token):
+            job.first_token = self.time
+            self.first_tokens.append(job.time_to_first_token)
+        job.left -= 1
+        job.todo = 0
+        self.kv_tokens += 1
+        self.answer_tokens_total += 1
+        name = next(self._names)
+        job.end_count = self._count + job.left
+        self._running[name] = job
+        heapq.heappush(self._ends, (job.end_count, name))
+
+    def _decode_span(self, until: float) -> None:
+        """Steps of one batch: to the next end, to a full KV cache, or past `until`, whatever comes first."""
+        model = self.model
+        self._make_room()
+        sequences = len(self._running)
+        while self._ends[0][1] not in self._running:
+            heapq.heappop(self._ends)
+        steps = min(self._ends[0][0] - self._count, (model.kv_tokens - self.kv_tokens) // sequences)
+        first = model.step_seconds(sequences, self.kv_tokens)
+        growth = model.per_kv_token * sequences
+        # The sum of n steps is first x n + growth x n (n - 1) / 2; solved for the n that reaches `until`.
+        linear = first - growth / 2
+        left = until - self.time
+        reach = 2 * left / (linear + math.sqrt(linear * linear + 2 * growth * left)) if left > 0 else 1.0
+        steps = max(1, min(steps, math.ceil(reach)))
+        self._pass(first * steps + growth * steps * (steps - 1) / 2, steps, sequences)
+        self._finish()
+
+    def _pass(self, seconds: float, steps: int, sequences: int) -> None:
+        self.time += seconds
+        self.busy_seconds += seconds
+        self._count += steps
+        self.kv_tokens += steps * sequences
+        self.answer_tokens_total += steps * sequences
+
+    def _make_room(self) -> None:
+        """Put back the youngest sequences until a step's tokens fit into the KV cache."""
+        while self.kv_tokens + self.running > self.model.kv_tokens and len(self._running) > (not self._prefilling):
+            _, job = self._running.popitem()
+            job.left = job.end_count - self._count
+            job.todo = job.prompt_tokens + job.answer_tokens - job.left
+            self.kv_tokens -= job.todo
+            self.preemptions_total += 1
+            self.waiting.appendleft(job)
+
+    def _finish(self) -> None:
+        ends, running = self._ends, self._running
+        while ends and (ends[0][0] <= self._count or ends[0][1] not in running):
+            _, name = heapq.heappop(ends)
+            job = running.pop(name, None)
+            if job is not None:
+                job.finish = self.time
+                job.left = 0
+                self.kv_tokens -= job.prompt_tokens + job.answer_tokens
+                self.finished.append(job)
