@@ -1,7 +1,10 @@
 {{/* Contradictions in `model`, and between the model and the GPUs it is to run on. */}}
 {{- define "llm-inference.model.violations" -}}
-{{- if .Values.engine.enabled -}}
 {{- $messages := list -}}
+{{- range $type := .Catalog.unknownInstanceTypes -}}
+{{-   $messages = append $messages (printf "[LLM018] nodes.instanceTypes: `%s` is not in files/catalog/instances.yaml; correct the spelling, or remove it" $type) -}}
+{{- end -}}
+{{- if .Values.engine.enabled -}}
 {{- $model := .Values.model -}}
 {{- $derived := .Derived -}}
 {{- $weights := get .Catalog.model "weightsGB" | default dict -}}
@@ -33,8 +36,8 @@
 {{-   $messages = append $messages (printf "[LLM143] engine.maxModelLen: %d is longer than the context of `%s`; write at most %d" (int64 .Values.engine.maxModelLen) $model.id $derived.contextTokens) -}}
 {{- end -}}
 {{- $messages = concat $messages (include "llm-inference.model.violations.instances" . | fromJsonArray) -}}
-{{- compact $messages | join "\n" -}}
 {{- end -}}
+{{- compact $messages | join "\n" -}}
 {{- end -}}
 
 {{/* Largest divisor of `heads` that is at most `most`. */}}
@@ -53,9 +56,6 @@
 {{- $derived := .Derived -}}
 {{- $engine := .Values.engine -}}
 {{- $precision := .Values.model.precision -}}
-{{- range $type := .Catalog.unknownInstanceTypes -}}
-{{-   $messages = append $messages (printf "[LLM018] nodes.instanceTypes: `%s` is not in files/catalog/instances.yaml; correct the spelling, or remove it" $type) -}}
-{{- end -}}
 {{- if and .Catalog.instanceTypes (not $derived.candidateTypes) -}}
 {{-   $messages = append $messages (printf "[LLM138] nodes.instanceTypes: a replica needs %d GPUs, and none of %s has as many; name a larger type, or lower engine.tensorParallelSize" (int64 $derived.gpusPerReplica) (join ", " .Catalog.instanceTypes)) -}}
 {{- end -}}

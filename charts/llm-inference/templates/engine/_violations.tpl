@@ -46,8 +46,8 @@
 {{- end -}}
 {{- /* Start. */ -}}
 {{- $inContainer := add $derived.loadSeconds $derived.engineStartSeconds -}}
-{{- if lt (int64 $derived.startupBudgetSeconds) $inContainer -}}
-{{-   $messages = append $messages (printf "[LLM113] engine.startup.safetyFactor: the startup probe would end after %d s, load and start take %d s; write a larger factor" (int64 $derived.startupBudgetSeconds) $inContainer) -}}
+{{- if lt (float64 $derived.startupBudgetSeconds) (mulf $inContainer 1.2) -}}
+{{-   $messages = append $messages (printf "[LLM113] engine.startup.safetyFactor: the startup probe would give up after %d s, and load and start are planned to take %d s; write a larger factor, e.g. 3" (int64 $derived.startupBudgetSeconds) $inContainer) -}}
 {{- end -}}
 {{- /* Shutdown. */ -}}
 {{- if and (eq (int64 $engine.drainSeconds) 0) (include "llm-inference.engine.can" (dict "root" . "ability" "shutdownTimeout")) -}}
