@@ -248,8 +248,8 @@ class Autoscaler:
 
     @property
     def effective_triggers(self) -> tuple[Trigger, ...]:
-        """Triggers whose value decides: those the formula reads, or all without a formula."""
-        if self.modifiers is None or not self.formula_names:
+        """Triggers whose value decides: those the formula reads, or all without one that KEDA accepts."""
+        if self.formula is None:
             return self.triggers
         return tuple(each for each in self.triggers if each.name in self.formula_names or each.is_resource)
 

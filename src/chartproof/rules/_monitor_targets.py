@@ -39,11 +39,11 @@ def selects_elsewhere(monitor: Document, release: Release) -> bool:
     if any(selector_matches(selector, each) for each in labels):
         return False
     names = monitor.get("spec", "namespaceSelector", "matchNames", default=[]) or []
-    own = {release.namespace_of(each) for each in release.documents if each.namespace or release.argv}
-    if names:
+    own = {each.namespace for each in release.documents if each.namespace}
+    if names and own:
         return not own.intersection(names)
-    everywhere = monitor.get("spec", "namespaceSelector", "any") is True
-    return everywhere and (not engines_of(release) or bool(engine_monitors(release)))
+    abroad = bool(names) or monitor.get("spec", "namespaceSelector", "any") is True
+    return abroad and (not engines_of(release) or bool(engine_monitors(release)))
 
 
 def known_labels(monitor: Document, release: Release) -> str:

@@ -39,7 +39,8 @@ def target_facts(engines: list[EngineContainer], release: Release) -> Mapping[st
     """Values that labels have on the series of these engines; a label that is not certain has none."""
     facts = {
         "model_name": [each.served_model_name for each in engines],
-        "namespace": [_namespace(each, release) for each in engines],
+        # Only as written: where it is left to the installation, a query may rightly name what is chosen there.
+        "namespace": [each.document.namespace for each in engines],
         "container": [str(each.container.get("name") or "") for each in engines],
         "pod": [_sample_pod(each) for each in engines],
         "app": [str(each.pod.labels.get("app") or "") for each in engines],
@@ -75,10 +76,6 @@ def _told(values: list[str]) -> list[str]:
     """The values where all are known, else none: what is filled in at run time is not judged."""
     unknown = any(not value or any(mark in value for mark in _PLACEHOLDER_MARKS) for value in values)
     return [] if unknown else values
-
-
-def _namespace(engine: EngineContainer, release: Release) -> str:
-    return release.namespace_of(engine.document) if release.argv else engine.document.namespace
 
 
 def _sample_pod(engine: EngineContainer) -> str:
