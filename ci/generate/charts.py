@@ -47,7 +47,25 @@ def schema(chart: Path, entries: list[Entry]) -> str:
             node.setdefault("description", entry.description)
     if missing:
         raise GenerationError("\n".join(missing))
+    _require(result, kubernetes_yaml.load((ROOT / chart / "values.yaml").read_text(encoding="utf-8")))
     return json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def _require(node: dict[str, Any], values: Any) -> None:
+    """Make every key that has a default required.
+
+    In a values file `key: null` deletes the default, and a template that reads it would fail without
+    a word about the cause; so Helm's schema check says it. Keys of open maps may be deleted: that is
+    how a user removes an entry.
+    """
+    if not isinstance(values, dict):
+        return
+    properties = node.get("properties") or {}
+    present = [key for key in properties if values.get(key) is not None]
+    if present:
+        node["required"] = sorted({*node.get("required", []), *present})
+    for key in present:
+        _require(properties[key], values[key])
 
 
 def _property(root: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any] | None:
