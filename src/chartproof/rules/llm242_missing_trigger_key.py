@@ -15,8 +15,8 @@ def missing_trigger_key(document: Document, context: Context) -> Iterator[Findin
     """A trigger lacks a metadata key that its scaler requires.
 
     What:
-        A key that KEDA 2.21 requires for this trigger type is in neither `metadata` nor a
-        TriggerAuthentication.
+        A key that KEDA 2.21 requires for this trigger type is in neither `metadata` nor a TriggerAuthentication, or
+        `authModes` asks for credentials and there is no `authenticationRef`.
 
     Why it hurts:
         KEDA cannot build the scaler: the ScaledObject never becomes ready and nothing scales. With a formula,
@@ -41,3 +41,11 @@ def missing_trigger_key(document: Document, context: Context) -> Iterator[Findin
                     path=f"{trigger.path}.metadata.{key}",
                     hint=f"add {key}",
                 )
+        mode = trigger.metadata.get("authModes") or trigger.metadata.get("authMode")
+        if mode and not trigger.authentication:
+            yield context.finding(
+                document,
+                f"{trigger.label}: authModes {mode} without authenticationRef has no credentials",
+                path=f"{trigger.path}.authenticationRef",
+                hint="add authenticationRef: {name: <a TriggerAuthentication>}",
+            )
