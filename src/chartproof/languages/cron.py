@@ -21,11 +21,10 @@ from cronsim import CronSim, CronSimError
 
 from chartproof.languages.duration import DurationError, go_seconds
 
-_MONTHS = {
-    name: i + 1
-    for i, name in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"])
-}
-_WEEKDAYS = {name: i for i, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
+_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAY_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
+_WEEKDAYS = {name: number for number, name in enumerate(_WEEKDAY_NAMES)}
 _FIELDS: tuple[tuple[str, int, int, Mapping[str, int]], ...] = (
     ("minute", 0, 59, {}),
     ("hour", 0, 23, {}),
@@ -233,7 +232,8 @@ class Window:
 
 
 def _moment(moment: datetime) -> str:
-    return moment.strftime("%a %H:%M")
+    # isoweekday() has Sunday as 7; strftime would speak the machine's language.
+    return f"{_WEEKDAY_NAMES[moment.isoweekday() % 7].capitalize()} {moment:%H:%M}"
 
 
 def hours_left_open(windows: Iterable[tuple[Schedule, float]]) -> float:
