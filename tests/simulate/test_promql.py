@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from chartproof.languages.promql import parse
+from chartproof.simulate.promql import ManyToManyError, UnsupportedQueryError, Value, compile_query, longest_range
+from chartproof.simulate.series import Database, Series
+
+
+def database() -> Database:
+    found = Database(600)
+    for pod, running in (("a-1", [1, 2, 3]), ("a-2", [5, 5, 7])):
+        series = found.add("running", {"pod": pod, "namespace": "llm"})
+        for i, value in enumerate(running):
+            series.append(15.0 * i, value)
+    counter = found.add("requests_total", {"ingress": "x"})
+    for i in range(9):
+        counter.append(15.0 * i, 30.0 * i)
+    found.add("ready", {"deployment": "a"}).append(30, 2)
+    for bound, count in (("0.1", 0), ("0.5", 50), ("1", 90), ("+Inf", 100)):
+        bucket = found.add("ttft_bucket", {"le": bound, "pod": "a-1"})
+        bucket.append(0, 0)
+        bucket.append(60, float(count))
+    return found
+
+
+def value(text: str, now: float = 30.0, base: Database | None = None) -> Value:
+    return compile_query(parse(text), base or database())(now)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("sum(running)", 10),
+        ("avg(running)", 5),
+        ("max(running)", 7),
+        ("min(running)", 3),
+        ("count(running)", 2),
+        ('sum(running{pod="a-1"})', 3),
+        ('sum(running{pod=~"a-[0-9]"})', 10),
+        ('sum(running{pod!="a-1"})', 7),
+        ("sum by (namespace) (running)", 10),
+        ("sum without (pod) (running)", 10),
+        ("sum(running) + 2 * 3", 16),
+        ("sum(running) / 0", math.inf),
+        ("-sum(running)", -10),
+        ("sum(running) > 5", 10),
+        ("sum(running) > bool 50", 0),
+        ("5 < sum(running)", 10),
+        ("vector(3)", 3),
+        ("scalar(sum(running)) * 1", 10),
+        ("sum(nothing) or vector(0)", 0),
+        ("sum(running) or vector(0)", 10),
+        ("sum(running) and on() ready > 1", 10),
+        ("sum(running) unless on() (count(running) < on() max(ready))", 10),
+        ("absent(nothing)", 1),
+        ("max(max_over_time(running[1m]))", 7),
+        ("sum(count_over_time(running[1m]))", 6),
+        ("sum(min_over_time(running[20s]))", 7),
+        ("clamp_max(sum(running), 4)", 4),
+        ("round(sum(running) / 3)", 3),
+        ("ceil(sum(running) / 3)", 4),
+    ],
+)
+def test_queries_have_the_value_that_prometheus_gives(query: str, expected: float) -> None:
+    found = value(query)
+    assert (found if isinstance(found, float) else [each for _, each in found]) in (expected, [expected])
+
+
+@pytest.mark.parametrize(
+    "query", ["sum(nothing)", "sum(running) > 50", "sum(running) and on() nothing", "sum(running) unless on() ready"]
+)
+def test_queries_without_a_result_are_empty(query: str) -> None:
+    assert value(query) == []
+
+
+def test_a_rate_is_extrapolated_to_its_window() -> None:
+    # Samples at 15..120 lie in (0, 120]: 210 in 105 s, stretched by the 15 s before the first.
+    found = value("sum(rate(requests_total[2m]))", 120)
+    assert found == [({}, pytest.approx(210 * (105 + 15) / 105 / 120))]
+    assert value("sum(increase(requests_total[2m]))", 120) == [({}, pytest.approx(240))]
+    assert value("sum(irate(requests_total[2m]))", 120) == [({}, pytest.approx(2))]
+
+
+def test_a_rate_survives_a_reset_and_needs_two_samples() -> None:
+    base = Database(600)
+    series = base.add("c", {})
+    for time, sample in ((0, 100), (15, 110), (30, 5), (45, 15)):
+        series.append(time, sample)
+    assert value("increase(c[1m])", 45, base) == [({}, pytest.approx(25 * (45 + 7.5) / 45, rel=0.2))]
+    assert value("rate(c[10s])", 45, base) == []
+
+
+def test_a_quantile_is_interpolated_in_its_bucket() -> None:
+    found = value("histogram_quantile(0.7, sum by (le) (increase(ttft_bucket[2m])))", 60)
+    assert found == [({}, pytest.approx(0.75))]
+    assert value("histogram_quantile(0.99, ttft_bucket)", 60) == [({"pod": "a-1"}, 1.0)]
+
+
+def test_a_quantile_of_nothing_is_no_number() -> None:
+    base = Database(600)
+    for bound in ("1", "+Inf"):
+        series = base.add("b", {"le": bound})
+        series.append(0, 0)
+        series.append(15, 0)
+    found = value("histogram_quantile(0.9, rate(b[1m]))", 15, base)
+    assert isinstance(found, list)
+    assert math.isnan(found[0][1])
+    assert value("histogram_quantile(0.9, rate(b[1m])) >= 0", 15, base) == []
+
+
+def test_a_series_is_seen_for_five_minutes_after_its_last_sample() -> None:
+    assert value("sum(running)", 329.9) == [({}, 10.0)]
+    assert value("sum(running)", 330) == []
+
+
+def test_a_series_that_ended_is_gone_at_once_but_not_from_ranges() -> None:
+    base = database()
+    ended: list[Series] = base.select("running", ())
+    base.end(ended, 31)
+    assert value("sum(running)", 32, base) == []
+    assert value("sum(max_over_time(running[1m]))", 32, base) == [({}, 10.0)]
+    base.forget(1000)
+    assert base.select("running", ()) == []
+
+
+def test_a_selection_follows_series_that_come_and_go() -> None:
+    base = database()
+    query = compile_query(parse("count(running)"), base)
+    assert query(30) == [({}, 2.0)]
+    base.add("running", {"pod": "a-3"}).append(30, 1)
+    assert query(30) == [({}, 3.0)]
+
+
+def test_ambiguous_matches_are_refused() -> None:
+    with pytest.raises(ManyToManyError):
+        value("running + on() ready")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "topk(1, running)",
+        "running offset 5m",
+        "max_over_time(sum(running)[5m:1m])",
+        'label_replace(running, "a", "b", "c", "d")',
+        "running * on(pod) group_left() running",
+        '{job="x"}',
+    ],
+)
+def test_what_is_not_simulated_is_said(query: str) -> None:
+    with pytest.raises(UnsupportedQueryError):
+        value(query)
+
+
+def test_the_longest_range_is_known() -> None:
+    assert longest_range(parse("rate(a[5m]) + max_over_time(b[10m])")) == 600
+
+
+def test_every_query_of_our_presets_is_simulated() -> None:
+    from chartproof import helm, inputs  # noqa: PLC0415
+    from chartproof.autoscaler import autoscalers  # noqa: PLC0415
+
+    chart = inputs.find_chart(Path(__file__))
+    presets = sorted((chart.parents[1] / "values").glob("*.yaml"))
+    releases = helm.render_all(
+        [helm.Rendering(chart, each.stem, helm.release_name(each.stem), (each,)) for each in presets]
+    )
+    queries = [
+        trigger.query
+        for release in releases
+        if not isinstance(release, Exception)
+        for scaler in autoscalers(release)
+        for trigger in scaler.triggers
+        if trigger.is_prometheus
+    ]
+    assert len(queries) >= 10
+    for query in queries:
+        assert query is not None
+        compile_query(query, Database())(0.0)
