@@ -30,8 +30,8 @@ def cache_not_writable(document: Document, context: Context) -> Iterator[Finding
     """A cache lies where the engine cannot write.
 
     What:
-        `HF_HOME`, `VLLM_CACHE_ROOT` or another cache variable (or a cache volume's mount) points to a read-only
-        mount, or below /root while the pod runs as another user and no volume is mounted there.
+        `HF_HOME`, `VLLM_CACHE_ROOT`, another cache variable or HOME points to a read-only mount, or below /root
+        while the pod runs as another user and no volume is mounted there.
 
     Why it hurts:
         The engine stops at start with PermissionError or a read-only file system; where it does not, nothing is
@@ -60,7 +60,7 @@ def cache_not_writable(document: Document, context: Context) -> Iterator[Finding
                 continue
             yield context.finding(
                 document,
-                f"{name}={path} {problem}",
+                f"{name} ({path}) {problem}",
                 path=f"{engine.path}.env",
                 hint="point it to a writable volume, such as an emptyDir in the user's home",
             )
@@ -73,6 +73,9 @@ def _caches(engine: EngineContainer) -> Iterator[tuple[str, str]]:
         value = engine.environment.get(name)
         if isinstance(value, str) and value.startswith("/") and not (offline and name.startswith("HF_")):
             yield name, value
+    home = engine.environment.get("HOME")
+    if isinstance(home, str) and "VLLM_CACHE_ROOT" not in engine.environment:
+        yield "the cache of HOME", f"{home.rstrip('/')}/.cache"
     download = engine.option("--download-dir")
     if download and not engine.model.startswith("/"):
         yield "--download-dir", download
