@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from chartproof.languages.formula import Formula, FormulaError, UnjudgedError, compile_formula, names, parse
+from chartproof.languages.formula import Formula, FormulaError, UnjudgedError, compile_formula, names
 from chartproof.languages.promql import PromqlError, Query
 from chartproof.languages.promql import parse as parse_promql
 from chartproof.languages.quantity import QuantityError, parse_quantity
-from chartproof.release import Document, Release, dig
+from chartproof.release import Document, Release, dig, once_per_release
 from chartproof.versions import Version, parse_version
 from chartproof.workload import EngineContainer, engine_containers
 
@@ -223,13 +223,8 @@ class Autoscaler:
 
     @cached_property
     def formula_names(self) -> frozenset[str]:
-        """Names that the formula reads; empty without one or where it does not parse."""
-        if self.modifiers is None:
-            return frozenset()
-        try:
-            return names(parse(self.modifiers.formula))
-        except (FormulaError, UnjudgedError):
-            return frozenset()
+        """Names that the formula reads; empty without one that KEDA accepts."""
+        return names(self.formula.tree) if self.formula is not None else frozenset()
 
     @cached_property
     def formula(self) -> Formula | None:
@@ -282,6 +277,7 @@ def autoscaler(document: Document, release: Release) -> Autoscaler:
     )
 
 
+@once_per_release
 def keda_version(release: Release) -> Version | None:
     """Version of KEDA where the release says it: the operator's image, else None."""
     for workload in release.workloads:

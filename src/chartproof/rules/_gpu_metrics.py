@@ -10,7 +10,7 @@ import promql_parser as ast
 
 from chartproof.languages.promql import Query, unwrap, walk
 from chartproof.metrics import contract
-from chartproof.release import Document, Release
+from chartproof.release import Document, Release, once_per_release
 from chartproof.rules._config_maps import texts_of
 from chartproof.rules._monitors import MONITORS, endpoints
 from chartproof.rules._query_checks import Problem
@@ -19,6 +19,7 @@ _COUNTER = re.compile(r"^\s*(DCGM_[A-Z0-9_a-z]+)\s*,", re.MULTILINE)
 _WORKLOAD_LABELS = ("pod", "container")
 
 
+@once_per_release
 def exported_counters(release: Release) -> frozenset[str] | None:
     """Counters that the exporter of the release exports, by its counters file; None where it has none."""
     found: set[str] = set()
@@ -33,11 +34,14 @@ def missing_counters(query: Query, release: Release) -> Iterator[Problem]:
 
     Silent where the release has no exporter: another one's counters file is not known.
     """
-    exported = exported_counters(release)
     known = contract("dcgm").metrics
+    asked = [each for each in query.metrics if each in known]
+    if not asked:
+        return
+    exported = exported_counters(release)
     if exported is None and not has_exporter(release):
         return
-    for series in query.metrics:
+    for series in asked:
         metric = known.get(series)
         if metric is None or (exported is None and not metric.condition) or (exported and series in exported):
             continue
@@ -45,6 +49,7 @@ def missing_counters(query: Query, release: Release) -> Iterator[Problem]:
         yield Problem(f"{series} is not in {where}, so the DCGM exporter does not export it", f"add {series} to it")
 
 
+@once_per_release
 def has_exporter(release: Release) -> bool:
     """Whether the release runs NVIDIA's DCGM exporter."""
     return any(
@@ -55,6 +60,7 @@ def has_exporter(release: Release) -> bool:
     )
 
 
+@once_per_release
 def honours_labels(release: Release) -> bool | None:
     """Whether the scrape of the release's DCGM exporter keeps the workload's labels; None where nothing says."""
     for monitor in release.of_kind(*MONITORS):

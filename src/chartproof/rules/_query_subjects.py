@@ -23,7 +23,7 @@ def not_of_this_release(query: Query, release: Release, engines: list[EngineCont
         same = [each for each in engines if selector.metric.startswith(f"{each.engine}:")]
         if not same or metrics.metric_of(selector.metric) is None:
             continue
-        facts = target_facts(same, release)
+        facts = target_facts(same, release) if selector.matchers else {}
         for matcher in selector.matchers:
             values = facts.get(matcher.label)
             if not values or not matcher.limits or any(matcher.accepts(value) for value in values):

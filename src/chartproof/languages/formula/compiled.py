@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from chartproof.languages.formula.lexer import FormulaError, UnjudgedError
 from chartproof.languages.formula.run import Runner, go_integer
@@ -72,7 +73,11 @@ def compile_formula(source: str, triggers: Iterable[str]) -> Formula:
     `triggers` are the names of the triggers that are neither cpu nor memory. Raises FormulaError
     with KEDA's reason; its stage tells a formula that does not compile from one whose trial run fails.
     """
-    names = list(triggers)
+    return _compile(source, tuple(triggers))
+
+
+@lru_cache(maxsize=256)
+def _compile(source: str, names: tuple[str, ...]) -> Formula:
     if not source:
         raise FormulaError("formula is empty")
     wrapped = parse(wrap(source), names)
