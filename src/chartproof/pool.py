@@ -15,7 +15,7 @@ from typing import Any
 
 from chartproof.catalog import Instance, catalog
 from chartproof.languages.quantity import bytes_of
-from chartproof.release import Body, Document, Release, dig
+from chartproof.release import Body, Document, Release, dig, once_per_release
 from chartproof.requirements import Requirement, combine, from_expressions, from_labels
 from chartproof.versions import Version, parse_version
 
@@ -379,6 +379,7 @@ def pool_of(document: Document, release: Release) -> Pool:
     return Pool(document, node_class_of(document, release))
 
 
+@once_per_release
 def pools_of(release: Release) -> list[Pool]:
     """The NodePools of a release, heaviest first, as Karpenter tries them."""
     found = [pool_of(each, release) for each in release.of_kind("NodePool")]
@@ -390,6 +391,7 @@ def is_gpu_pool(pool: Pool) -> bool:
     return pool.gpu_only or bool(pool.gpu_instances and _speaks_of_gpus(pool))
 
 
+@once_per_release
 def gpu_pools_of(release: Release) -> list[Pool]:
     """Pools that can make nodes with NVIDIA GPUs."""
     return [each for each in pools_of(release) if is_gpu_pool(each)]

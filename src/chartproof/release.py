@@ -7,12 +7,13 @@ comes from `helm template` (`chartproof.helm`) or from plain manifests of any or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar, cast
 
 Body = Mapping[str, Any]
+Answer = TypeVar("Answer")
 
 #: Where each built-in or third-party workload kind keeps its pod template.
 POD_TEMPLATE_PATHS: Mapping[str, tuple[str, ...]] = {
@@ -204,9 +205,30 @@ class Release:
         return document.group, document.kind, self.namespace_of(document), document.name
 
     @cached_property
+    def _answers(self) -> dict[Callable[..., Any], Any]:
+        # What `once_per_release` remembers; a changed copy of a release starts with nothing.
+        return {}
+
+    @cached_property
     def workloads(self) -> tuple[Document, ...]:
         """Documents that create pods."""
         return tuple(each for each in self.documents if each.pod_template)
+
+
+def once_per_release(compute: Callable[[Release], Answer]) -> Callable[[Release], Answer]:
+    """Make a function of a release remember its answer: rules ask the same again for every document.
+
+    Answers are shared, so callers leave them as they are.
+    """
+
+    @wraps(compute)
+    def remembered(release: Release) -> Answer:
+        answers = release._answers  # noqa: SLF001  (a friend of the class: its memory is for this function only)
+        if compute not in answers:
+            answers[compute] = compute(release)
+        return cast("Answer", answers[compute])
+
+    return remembered
 
 
 def selector_matches(selector: Any, labels: Mapping[str, str]) -> bool:

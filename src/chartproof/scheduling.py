@@ -21,7 +21,7 @@ from chartproof.pool import (
     gpu_pools_of,
     is_type_label,
 )
-from chartproof.release import Body, Document, PodTemplate, Release, dig
+from chartproof.release import Body, Document, PodTemplate, Release, dig, once_per_release
 from chartproof.requirements import NORMALISED_LABELS, Requirement, combine, from_expressions, from_labels
 from chartproof.workload import GPU_RESOURCE, gpu_count
 
@@ -112,6 +112,7 @@ class GpuPod:
         return [pool for pool in gpu_pools_of(release) if not mismatches(self, pool)]
 
 
+@once_per_release
 def gpu_pods(release: Release) -> list[GpuPod]:
     """Pod templates of the release that ask for `nvidia.com/gpu`."""
     return [found for document in release.workloads for found in gpu_pods_in(document)]

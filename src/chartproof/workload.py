@@ -22,7 +22,7 @@ from chartproof.command_line import (
     split_script,
 )
 from chartproof.engine_options import option_table
-from chartproof.release import Body, Document, PodTemplate, Release, dig
+from chartproof.release import Body, Document, PodTemplate, Release, dig, once_per_release
 from chartproof.versions import Version, parse_version
 
 __all__ = [
@@ -343,6 +343,7 @@ def engine_containers(document: Document) -> Iterator[EngineContainer]:
                 yield EngineContainer(document, pod, container, engine)
 
 
+@once_per_release
 def engines_of(release: Release) -> list[EngineContainer]:
     """Every engine container of a release."""
     return [each for document in release.workloads for each in engine_containers(document)]

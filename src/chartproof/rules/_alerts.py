@@ -10,7 +10,7 @@ import yaml
 
 from chartproof.languages.promql import PromqlError, Query, parse
 from chartproof.metrics import is_engine_series
-from chartproof.release import Document, Release
+from chartproof.release import Document, Release, once_per_release
 from chartproof.rules._config_maps import texts_of
 
 RULE_KINDS = ("PrometheusRule", "VMRule")
@@ -64,12 +64,14 @@ def alerts_of(release: Release) -> Iterator[AlertRule]:
         yield from (each for each in rules_of(document) if each.is_alert)
 
 
+@once_per_release
 def recorded_series(release: Release) -> frozenset[str]:
     """Names that the release's recording rules make."""
     rules = (each for document in release.of_kind(*KINDS) for each in rules_of(document))
     return frozenset(each.name for each in rules if not each.is_alert)
 
 
+@once_per_release
 def notices_missing_metrics(release: Release) -> bool:
     """Whether some alert of the release fires when an engine's metrics or its targets are gone."""
     return any(asks_for_missing_metrics(query) for each in alerts_of(release) if (query := each.query) is not None)

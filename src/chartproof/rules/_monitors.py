@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chartproof.languages.duration import DurationError, prometheus_seconds
-from chartproof.release import Document, PodTemplate, Release, dig, selector_matches
+from chartproof.release import Document, PodTemplate, Release, dig, once_per_release, selector_matches
 from chartproof.rules._selection import caught_by_service, label_selector_matches, together
 from chartproof.workload import engine_containers
 
@@ -64,6 +64,7 @@ def pods_of_monitor(monitor: Document, release: Release) -> list[tuple[Document,
     ]
 
 
+@once_per_release
 def engine_monitors(release: Release) -> list[Document]:
     """Monitors that scrape an engine of the release."""
     return [
@@ -73,6 +74,7 @@ def engine_monitors(release: Release) -> list[Document]:
     ]
 
 
+@once_per_release
 def scrape_interval_seconds(release: Release) -> float | None:
     """Longest interval at which an engine of the release is scraped; None where nothing says."""
     found = []
@@ -85,6 +87,7 @@ def scrape_interval_seconds(release: Release) -> float | None:
     return max(found, default=None)
 
 
+@once_per_release
 def added_labels(release: Release) -> frozenset[str]:
     """Labels that the release's monitors put on series: relabelings and transferred pod or Service labels."""
     found: set[str] = set()
