@@ -100,8 +100,13 @@ class NodeClass:
 
     @cached_property
     def family(self) -> str:
-        """Operating system in lower case (`bottlerocket`, `al2023`, `al2`, ...), empty where unknown."""
+        """Operating system in lower case (`bottlerocket`, `al2023`, `al2`, ...), empty where unknown.
+
+        `custom` where user data is the author's own affair, whatever image the alias names.
+        """
         match = _ALIAS.fullmatch(self.alias)
+        if self.document.get("spec", "amiFamily") == "Custom":
+            return "custom"
         if match:
             return match["family"]
         return str(self.document.get("spec", "amiFamily", default="")).lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from chartproof.findings import Finding, Severity
 from chartproof.languages.quantity import format_bytes
@@ -11,6 +12,7 @@ from chartproof.release import Document
 from chartproof.rules._nodes import engines_on, gpu_pools_with, largest_engine_image, makes_gpu_nodes, operating_systems
 from chartproof.rules.registry import Context, rule
 from chartproof.scheduling import ephemeral_need
+from chartproof.workload import engines_of
 
 _GIGABYTE = 10**9
 
@@ -21,8 +23,9 @@ def volume_too_small_for_images(document: Document, context: Context) -> Iterato
 
     What:
         The data volume (/dev/xvdb on Bottlerocket, /dev/xvda on AL2023; 20 GiB where the class says nothing) is
-        smaller than the unpacked image of the release's engines (a vLLM image where none is known) plus the
-        emptyDirs of a pod. Nodes whose NVMe disks take over (RAID0) are left out.
+        smaller than the unpacked image of the release's engines plus the emptyDirs of a pod. A warning where
+        the release has no engine: a vLLM image is assumed. Nodes whose NVMe disks take over (RAID0) are left
+        out.
 
     Why it hurts:
         The pull ends in "no space left on device", or the kubelet evicts the pod for disk pressure while it
@@ -55,7 +58,7 @@ def volume_too_small_for_images(document: Document, context: Context) -> Iterato
         parts = f"the unpacked engine image takes about {format_bytes(image)}"
         if weights:
             parts += f", a pod's own storage {format_bytes(weights)}"
-        yield context.finding(
+        found = context.finding(
             document,
             f"{node_class.data_device} has {format_bytes(size)}"
             + ("" if node_class.volumes else " (the default)")
@@ -63,3 +66,4 @@ def volume_too_small_for_images(document: Document, context: Context) -> Iterato
             path="spec.blockDeviceMappings",
             hint=f"give {node_class.data_device} at least {format_bytes(1.2 * (image + weights))}",
         )
+        yield found if engines_of(context.release) else replace(found, severity=Severity.WARNING)

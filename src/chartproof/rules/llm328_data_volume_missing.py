@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from chartproof.findings import Finding, Severity
 from chartproof.pool import NodeClass
@@ -15,12 +16,12 @@ def data_volume_missing(document: Document, context: Context) -> Iterator[Findin
     """Block device mappings leave out a volume that the operating system needs.
 
     What:
-        A Bottlerocket class lists `blockDeviceMappings` without both /dev/xvda (system) and /dev/xvdb (images
-        and pods), or an AL2023 class without /dev/xvda.
+        A Bottlerocket class lists `blockDeviceMappings` without /dev/xvdb (images and pods), or an AL2023 class
+        without /dev/xvda. A note where only Bottlerocket's system volume /dev/xvda is left to the image.
 
     Why it hurts:
-        The list replaces the defaults. Without /dev/xvdb Bottlerocket has nowhere to put images at the size
-        that was meant; a large /dev/xvda is not used for them.
+        The list replaces Karpenter's defaults, and what it leaves out has the image's own size: 20 GiB for
+        images and pods. A large /dev/xvda does not help Bottlerocket, which keeps only the system there.
 
     Bad:
         `blockDeviceMappings: [{deviceName: /dev/xvda, ebs: {volumeSize: 200Gi}}]` with Bottlerocket
@@ -37,10 +38,11 @@ def data_volume_missing(document: Document, context: Context) -> Iterator[Findin
         return
     for device in needed.get(node_class.family, ()):
         if device not in node_class.volumes:
-            what = "images and pods" if device == node_class.data_device else "the system"
-            yield context.finding(
+            data = device == node_class.data_device
+            found = context.finding(
                 document,
-                f"blockDeviceMappings has no {device}, the volume of {what}",
+                f"blockDeviceMappings has no {device}, the volume of {'images and pods' if data else 'the system'}",
                 path="spec.blockDeviceMappings",
                 hint=f"add {{deviceName: {device}, ebs: {{volumeSize: ..., volumeType: gp3}}}}",
             )
+            yield found if data else replace(found, severity=Severity.NOTE)

@@ -15,7 +15,7 @@ def metal_not_excluded(document: Document, context: Context) -> Iterator[Finding
     """A GPU pool may pick bare metal.
 
     What:
-        Requirements allow a metal size that nobody named.
+        Requirements allow a metal size that nobody named. EKS Auto Mode, which chooses by itself, is left out.
 
     Why it hurts:
         Bare metal takes ten minutes and more to boot, and is the dearest size of its family. Karpenter was seen
@@ -36,7 +36,7 @@ def metal_not_excluded(document: Document, context: Context) -> Iterator[Finding
     metal = [each.name for each in pool.gpu_instances if ".metal" in each.name and each.name not in named]
     sizes = pool.requirements.get(AWS_LABELS + "instance-size")
     meant = sizes is not None and any("metal" in value for value in sizes.named or ())
-    if metal and pool.gpu_only and not meant:
+    if metal and pool.gpu_only and not pool.auto_mode and not meant:
         yield context.finding(
             document,
             f"allows {', '.join(metal)}, which boot for ten minutes and more",
