@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
+from chartproof.autoscaler import DEFAULT_SCALE_DOWN_WINDOW_SECONDS
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document
 from chartproof.rules._autoscaling import cold_start, view
@@ -22,7 +24,7 @@ def scale_down_window_below_cold_start(document: Document, context: Context) -> 
 
     What:
         `behavior.scaleDown.stabilizationWindowSeconds` (300 where it is not given) is below the planned cold
-        start.
+        start. At 300 s and above it is a note.
 
     Why it hurts:
         A pause between two bursts removes replicas that the next burst needs again, each at the price of a cold
@@ -45,9 +47,11 @@ def scale_down_window_below_cold_start(document: Document, context: Context) -> 
     if window < start.seconds:
         prefix = "spec.advanced.horizontalPodAutoscalerConfig." if scaler.is_keda else "spec."
         given = "is not given, hence 300 s," if scaler.scale_down.window_seconds is None else f"of {window:g} s"
-        yield context.finding(
+        found = context.finding(
             document,
             f"the scale-down window {given} is below {start}",
             path=f"{prefix}behavior.scaleDown.stabilizationWindowSeconds",
             hint=f"write stabilizationWindowSeconds: {max(300, 10 * math.ceil(start.seconds / 10))}",
         )
+        # With the HPA's own 300 s or more the cold start's estimate is too coarse to call the window wrong.
+        yield replace(found, severity=Severity.NOTE) if window >= DEFAULT_SCALE_DOWN_WINDOW_SECONDS else found
