@@ -26,7 +26,7 @@ import yaml
 
 from chartproof.errors import ChartproofError, ToolchainError
 from chartproof.toolchain import golang
-from chartproof.toolchain.build import environment
+from chartproof.toolchain.builder import environment
 from ci.generate import openapi, structural
 from ci.generate.compaction import share
 from ci.generate.openapi import OBJECT_META, Converter, Kind
