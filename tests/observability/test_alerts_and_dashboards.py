@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def _values(entry: dict[str, Any], fault: float | str | None, course: Course) ->
     return " ".join((level(normal, before), level(changed_level, during), level(normal, after)))
 
 
-def _series(names: dict[str, str], change: dict[str, float | None], course: Course = HOUR) -> list[dict[str, str]]:
+def _series(names: dict[str, str], change: Mapping[str, float | None], course: Course = HOUR) -> list[dict[str, str]]:
     found = []
     matched: set[str] = set()
     for entry in HEALTHY:
@@ -169,7 +170,7 @@ def _firing(names_of_alerts: list[str], at: str) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_promtool_accepts_the_rules(tmp_path: Path, rules: list[dict[str, Any]]) -> None:
     (tmp_path / "rules.yaml").write_text(json.dumps({"groups": rules}))
-    command = [toolchain.resolve("promtool"), "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"]
+    command = [str(toolchain.resolve("promtool")), "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 

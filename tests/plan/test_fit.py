@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 
 from chartproof.catalog import catalog
 from chartproof.plan import memory_fit
+
+#: Llama 3.1 8B in 16 bits, as the chart serves it.
+LLAMA: dict[str, Any] = {"weights_gigabytes": 16.1, "gpu_memory_utilization": 0.9, "overhead_gigabytes": 3.2}
 
 
 @pytest.mark.parametrize(
@@ -71,16 +77,16 @@ def test_a_model_larger_than_the_gpu_does_not_fit() -> None:
 def test_one_request_of_the_longest_length_must_fit() -> None:
     facts = catalog()
     model = facts.models["meta-llama/Llama-3.1-8B-Instruct"]
-    arguments = {"weights_gigabytes": 16.1, "gpu_memory_utilization": 0.9, "overhead_gigabytes": 3.2}
-    assert not memory_fit(model, facts.gpus["l4"], max_model_len=131072, **arguments).fits
-    assert memory_fit(model, facts.gpus["l4"], max_model_len=8192, **arguments).fits
+    fit = partial(memory_fit, model, facts.gpus["l4"], **LLAMA)
+    assert not fit(max_model_len=131072).fits
+    assert fit(max_model_len=8192).fits
 
 
 def test_an_fp8_cache_holds_twice_the_tokens() -> None:
     facts = catalog()
     model = facts.models["meta-llama/Llama-3.1-8B-Instruct"]
-    arguments = {"weights_gigabytes": 16.1, "gpu_memory_utilization": 0.9, "overhead_gigabytes": 3.2}
-    full = memory_fit(model, facts.gpus["l40s"], **arguments).kv_tokens
-    half = memory_fit(model, facts.gpus["l40s"], kv_element_bytes=1, **arguments).kv_tokens
+    fit = partial(memory_fit, model, facts.gpus["l40s"], **LLAMA)
+    full = fit().kv_tokens
+    half = fit(kv_element_bytes=1).kv_tokens
     assert full is not None
     assert half == pytest.approx(2 * full, abs=1)
