@@ -40,9 +40,11 @@ _FILLED_IN = frozenset(
         "karpenter.sh/registered",
         "karpenter.sh/initialized",
         "node.kubernetes.io/windows-build",
-        "eks.amazonaws.com/compute-type",
-        "eks.amazonaws.com/nodeclass",
     }
+)
+#: Labels of nodes that no NodePool makes: pods that select them live elsewhere.
+_OTHER_NODES = re.compile(
+    r"^(eks\.amazonaws\.com/nodegroup|alpha\.eksctl\.io/|cloud\.google\.com/|kubernetes\.azure\.com/|agentpool$)"
 )
 #: Labels that feature discovery puts on nodes once they are up; Karpenter does not know them before.
 _DISCOVERED = re.compile(r"^(nvidia\.com/|feature\.node\.kubernetes\.io/)")
@@ -199,9 +201,12 @@ def mismatches(subject: GpuPod, pool: Pool) -> list[Mismatch]:
 def blocked_by(subject: GpuPod, release: Release, obstacle: Obstacle) -> Iterator[tuple[Pool, Mismatch]]:
     """Why a GPU pod fits none of the release's GPU pools, where this kind of obstacle is the reason.
 
-    Silent where there is no GPU pool (nodes exist elsewhere) or one pool fits. Else the pools that
+    Silent where there is no GPU pool (nodes exist elsewhere), one pool fits, or the pod asks for nodes that
+    no NodePool makes (a managed node group). Else the pools that
     come closest, by the number of different obstacles, are looked at.
     """
+    if all(any(_OTHER_NODES.match(key) for key in each) for each in pod_requirements(subject.pod)):
+        return
     reasons = {pool.name: (pool, mismatches(subject, pool)) for pool in gpu_pools_of(release)}
     if not reasons or any(not found for _, found in reasons.values()):
         return
@@ -234,7 +239,7 @@ def _label_mismatches(subject: GpuPod, wanted: Mapping[str, Requirement], pool: 
         if have is None:
             if requirement.absent or is_type_label(key) or key in _FILLED_IN or not pool.on_known_cloud:
                 continue
-            if key.startswith(AWS_LABELS):
+            if key.startswith(AWS_LABELS) or (pool.auto_mode and key.startswith(AUTO_MODE_LABELS)):
                 continue
             problem = f"requires label {written!r}, which nodes of the pool do not get"
             hint = f"add {written} to the pool's template labels, or select a label that it has"

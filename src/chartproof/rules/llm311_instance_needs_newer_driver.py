@@ -8,7 +8,7 @@ from chartproof.catalog import catalog
 from chartproof.findings import Finding, Severity
 from chartproof.pool import AWS_LABELS, INSTANCE_TYPE, NodeClass, pool_of
 from chartproof.release import Document
-from chartproof.rules._nodes import driver_of, gpu_operators
+from chartproof.rules._nodes import driver_of, gpu_families, gpu_operators
 from chartproof.rules.registry import Context, rule
 
 #: First images that carry a second, newer driver branch beside the default one. Sources: amazon-eks-ami
@@ -40,23 +40,25 @@ def instance_needs_newer_driver(document: Document, context: Context) -> Iterato
         https://github.com/awslabs/amazon-eks-ami
     """
     pool = pool_of(document, context.release)
-    if pool.node_class is None or pool.auto_mode or not pool.gpu_only or gpu_operators(context.release):
+    if pool.auto_mode or not pool.gpu_only or not pool.on_known_cloud or gpu_operators(context.release):
         return
-    driver = driver_of(pool.node_class.family)
-    if driver is None or _has_newer(pool.node_class):
+    families = sorted({pool.node_class.family} if pool.node_class else gpu_families(context.release))
+    drivers = [driver for each in families if (driver := driver_of(each)) is not None]
+    if not drivers or (pool.node_class is not None and _has_newer(pool.node_class)):
         return
+    driver = min(drivers)
     gpus = catalog().gpus
     late = [each for each in pool.gpu_instances if gpus[each.gpu].driver > driver]
     if late:
-        families = sorted({each.family for each in late})
+        kinds = ", ".join(sorted({each.family for each in late}))
         yield context.finding(
             document,
-            f"allows {', '.join(families)} (such as {late[0].name}), whose GPU needs driver "
-            f"{gpus[late[0].gpu].driver}; {pool.node_class.family} images come with {driver}",
+            f"allows {kinds} (such as {late[0].name}), whose GPU needs driver {gpus[late[0].gpu].driver}; "
+            f"{' and '.join(families)} images come with {driver}",
             path=pool.requirement_path(
                 AWS_LABELS + "instance-family", AWS_LABELS + "instance-generation", INSTANCE_TYPE
             ),
-            hint=f"exclude them: {AWS_LABELS}instance-family NotIn [{', '.join(families)}]",
+            hint=f"exclude them: {AWS_LABELS}instance-family NotIn [{kinds}]",
         )
 
 

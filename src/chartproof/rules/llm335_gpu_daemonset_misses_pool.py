@@ -54,7 +54,8 @@ def gpu_daemonset_misses_pool(document: Document, context: Context) -> Iterator[
             hint="select labels that the pool's template sets",
         )
     for pool in meant:
-        if agent == "device plugin" and pool.node_class is not None and pool.node_class.family == "bottlerocket":
+        own = pool.auto_mode or (pool.node_class is not None and pool.node_class.family == "bottlerocket")
+        if agent == "device plugin" and own:
             continue
         for taint in node_agent_fits(pod, pool):
             yield context.finding(

@@ -45,6 +45,10 @@ _AWS = frozenset(
         "placement-group-partition",
     )
 )
+#: How alike a key must be to a known one to be meant for it: kubelets may put labels of their own into
+#: Kubernetes' domains, nobody into Karpenter's.
+_ALIKE = 0.6
+_VERY_ALIKE = 0.9
 _CORE = frozenset({NODE_POOL, CAPACITY_TYPE, "karpenter.sh/initialized", "karpenter.sh/registered"})
 _KUBERNETES = {
     "topology.kubernetes.io/": frozenset({ZONE, "topology.kubernetes.io/region"}),
@@ -99,9 +103,9 @@ def unknown_node_label(document: Document, context: Context) -> Iterator[Finding
             for key in alternative
         ]
     for key, path in places:
-        known = _domain(key)
-        if known is not None and key not in known:
-            similar = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+        known, closed = _domain(key)
+        similar = difflib.get_close_matches(key, known, n=1, cutoff=_ALIKE if closed else _VERY_ALIKE)
+        if key not in known and (closed or similar):
             replacement = "karpenter.sh/nodepool" if key == "karpenter.sh/provisioner-name" else "".join(similar)
             yield context.finding(
                 document,
@@ -111,10 +115,10 @@ def unknown_node_label(document: Document, context: Context) -> Iterator[Finding
             )
 
 
-def _domain(key: str) -> frozenset[str] | None:
-    """The known labels of the key's domain, None where the domain is open."""
+def _domain(key: str) -> tuple[frozenset[str], bool]:
+    """The known labels of the key's domain, and whether nobody else may put labels there."""
     if key.startswith(AWS_LABELS):
-        return _AWS
+        return _AWS, True
     if key.startswith("karpenter.sh/"):
-        return _CORE
-    return next((known for domain, known in _KUBERNETES.items() if key.startswith(domain)), None)
+        return _CORE, True
+    return next((known for domain, known in _KUBERNETES.items() if key.startswith(domain)), frozenset()), False

@@ -19,7 +19,8 @@ _TOKENS = re.compile(
 _NAMES = re.compile(r"(^|_)(TOKEN|API_?KEYS?|SECRET(_ACCESS)?(_KEY)?|PASSWORD|PASSWD|PRIVATE_KEY)$", re.IGNORECASE)
 #: Values that stand for no secret: engines and clients without a key are told one of these.
 _PLACEHOLDERS = re.compile(
-    r"^(empty|none|null|dummy|unused|changeme|true|false|disabled|.{0,5}|[/$].*|<.*>|\{\{.*|https?://.*)$",
+    r"^(empty|none|null|dummy|fake|unused|placeholder|changeme|not[-_ ]?(needed|used|required)|no[-_ ]?key.*"
+    r"|your[-_ ].*|replace.*|x{4,}|\*+|true|false|disabled|.{0,5}|[/$].*|<.*>|\{\{.*|https?://.*)$",
     re.IGNORECASE,
 )
 _OPTION = re.compile(r"--(?:api-key|admin-api-key)(?:=|\s+)(\S+)")

@@ -25,7 +25,9 @@ _DNS = 53
 _HTTPS = 443
 #: Variables that point to a store of one's own, on a port of its own.
 _ENDPOINT = re.compile(r"ENDPOINT")
-_IN_CLUSTER = re.compile(r"//(?P<service>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc")
+#: `prometheus.monitoring.svc:9090`, or `prometheus.monitoring:9090` where no public domain is meant.
+_IN_CLUSTER = re.compile(r"//(?P<service>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)(\.svc[.:/]|\.svc$|:\d+|/|$)")
+_PUBLIC = frozenset({"com", "io", "org", "net", "dev", "internal", "local", "cloud"})
 
 
 @rule(
@@ -111,7 +113,7 @@ def _scrapers(engine: EngineContainer, release: Release) -> set[str]:
     for scaler in autoscalers_of(release, engine.document):
         for trigger in scaler.get("spec", "triggers", default=[]) or []:
             match = _IN_CLUSTER.search(str(dig(trigger, "metadata", "serverAddress", default="")))
-            if match and "prometheus" in match["service"]:
+            if match and "prometheus" in match["service"] and match["namespace"] not in _PUBLIC:
                 found.add(match["namespace"])
     return found
 
