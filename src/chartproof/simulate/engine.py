@@ -166,6 +166,9 @@ class Engine:
         #: First tokens since they were last taken, as seconds to the first token.
         self.first_tokens: list[float] = []
         self.waiting: deque[Job] = deque()
+        #: Requests that the last scheduling left waiting (`vllm:num_requests_waiting`): the scheduler reports
+        #: what it could not place, not what arrived since.
+        self.queued = 0
         self.kv_tokens = 0
         self.busy_seconds = 0.0
         self.prompt_tokens_total = 0
@@ -215,6 +218,7 @@ class Engine:
         while self.time < until:
             if self.waiting:
                 self._admit()
+            self.queued = len(self.waiting)
             if self._prefilling:
                 self._prompt_step()
             elif self._running:
