@@ -16,6 +16,7 @@ NORMALISED_LABELS: Mapping[str, str] = {
     "beta.kubernetes.io/arch": "kubernetes.io/arch",
     "beta.kubernetes.io/os": "kubernetes.io/os",
     "beta.kubernetes.io/instance-type": "node.kubernetes.io/instance-type",
+    "topology.ebs.csi.aws.com/zone": "topology.kubernetes.io/zone",
 }
 
 

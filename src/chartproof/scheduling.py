@@ -20,6 +20,7 @@ from chartproof.pool import (
     Taint,
     gpu_pools_of,
     is_type_label,
+    pools_of,
 )
 from chartproof.release import Body, Document, PodTemplate, Release, dig, once_per_release
 from chartproof.requirements import NORMALISED_LABELS, Requirement, combine, from_expressions, from_labels
@@ -208,7 +209,10 @@ def blocked_by(subject: GpuPod, release: Release, obstacle: Obstacle) -> Iterato
     if all(any(_OTHER_NODES.match(key) for key in each) for each in pod_requirements(subject.pod)):
         return
     reasons = {pool.name: (pool, mismatches(subject, pool)) for pool in gpu_pools_of(release)}
-    if not reasons or any(not found for _, found in reasons.values()):
+    general = (pool for pool in pools_of(release) if pool.gpu_instances and pool.name not in reasons)
+    if any(not found for _, found in reasons.values()) or any(not mismatches(subject, pool) for pool in general):
+        return
+    if not reasons:
         return
     kinds = {name: {each.obstacle for each in found} for name, (_, found) in reasons.items()}
     nearest = min(len(each) for each in kinds.values())

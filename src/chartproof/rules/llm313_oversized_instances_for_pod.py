@@ -10,6 +10,9 @@ from chartproof.rules._selection import replica_range
 from chartproof.rules.registry import Context, rule
 from chartproof.scheduling import gpu_pods_in, types_of_pod
 
+#: From here on a node is wasted whenever the fewest replicas run, which is most of the time.
+_LARGE_SHARE = 4
+
 
 @rule(
     id="LLM313",
@@ -21,8 +24,8 @@ def oversized_instances_for_pod(document: Document, context: Context) -> Iterato
     """Every instance type that the pods may run on has more GPUs than they use.
 
     What:
-        The smallest type that fits a GPU pod has at least twice its GPUs, and the fewest replicas do not fill
-        one node.
+        The smallest type that fits a GPU pod has at least four times its GPUs and the fewest replicas do not
+        fill one node, or at least twice its GPUs and not even the most replicas do.
 
     Why it hurts:
         A node is paid as a whole: one GPU of an eight-GPU node costs what eight do.
@@ -47,11 +50,13 @@ def oversized_instances_for_pod(document: Document, context: Context) -> Iterato
         if not types or any(pool.names_unknown_types for pool in subject.placed_on(context.release)):
             continue
         smallest = min(types, key=lambda each: (each.gpu_count, each.usd_per_hour or float("inf")))
-        fewest = max(1, replica_range(context.release, document).fewest)
-        if smallest.gpu_count >= 2 * needs.gpus and smallest.gpu_count > fewest * needs.gpus:
+        replicas = replica_range(context.release, document)
+        share = smallest.gpu_count / needs.gpus
+        filling = max(1, replicas.fewest if share >= _LARGE_SHARE else replicas.most)
+        if share >= 2 and share > filling:  # noqa: PLR2004 - half of the node
             yield context.finding(
                 document,
-                f"uses {fewest * needs.gpus} of the {smallest.gpu_count} GPUs of {smallest.name}, the smallest type "
+                f"uses {filling * needs.gpus} of the {smallest.gpu_count} GPUs of {smallest.name}, the smallest type "
                 "it may run on" + (f" ({smallest.usd_per_hour:g} USD/h)" if smallest.usd_per_hour else ""),
                 path=subject.path("containers"),
                 hint=f"allow a type with {needs.gpus} GPU(s)",
