@@ -25,10 +25,12 @@ and every template needs it.
 {{-   $found := list -}}
 {{-   $unknown := list -}}
 {{-   with .Values.nodes.instanceTypes -}}
-{{-     $all := get ($.Files.Get "files/catalog/instances.yaml" | fromYaml) "instances" -}}
+{{- /* One line each in the file (a test holds it to that): parsing three lines instead of all saves half the time of a render's derivation. */ -}}
+{{-     $text := $.Files.Get "files/catalog/instances.yaml" -}}
 {{-     range $type := . -}}
-{{-       if hasKey $all $type -}}
-{{-         $_ := set $instances $type (get $all $type) -}}
+{{-       $line := regexFind (printf "(?m)^  %s: .*$" (regexQuoteMeta $type)) $text -}}
+{{-       if $line -}}
+{{-         $_ := set $instances $type (get (fromYaml $line) $type) -}}
 {{-         $found = append $found $type -}}
 {{-       else -}}
 {{-         $unknown = append $unknown $type -}}

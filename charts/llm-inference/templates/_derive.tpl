@@ -171,22 +171,22 @@ share once, so both grow with weights / tensor parallel size / memory bandwidth.
 {{- $exact := dict -}}
 {{- $nearest := dict -}}
 {{- $distance := 0.0 -}}
-{{- range $profile := (get (.Files.Get "files/catalog/profiles.yaml" | fromYaml) "profiles") -}}
-{{-   if eq $profile.precision $precision -}}
-{{-     $sameGpu := eq $profile.gpu $instance.gpu -}}
-{{-     $sameModel := eq $profile.model $root.Values.model.id -}}
-{{-     $sameMemory := eq (int64 (get $profile "gpuMemoryMebibytes" | default $memory)) $memory -}}
-{{-     if and (not $exact) $sameGpu $sameModel $sameMemory (eq (int64 $profile.tensorParallelSize) $tensor) -}}
-{{-       $exact = $profile -}}
-{{-     end -}}
-{{-     $reference := get (get (get $root.Catalog.models $profile.model | default dict) "weightsGB" | default dict) $precision -}}
-{{-     if $reference -}}
-{{-       $gap := subf (divf $reference $profile.tensorParallelSize) $ours -}}
-{{-       $rank := addf (ternary 0 1000000 $sameGpu) (ternary 0 100000 $sameModel) (maxf $gap (mulf $gap -1)) -}}
-{{-       if or (not $nearest) (lt $rank $distance) -}}
-{{-         $nearest = $profile -}}
-{{-         $distance = $rank -}}
-{{-       end -}}
+{{- /* One line each in the file, as the instance types are. */ -}}
+{{- $lines := regexFindAll (printf "(?m)^  - \\{.*precision: %s,.*$" (regexQuoteMeta $precision)) (.Files.Get "files/catalog/profiles.yaml") -1 -}}
+{{- range $profile := (get (fromYaml (printf "profiles:\n%s" (join "\n" $lines))) "profiles") -}}
+{{-   $sameGpu := eq $profile.gpu $instance.gpu -}}
+{{-   $sameModel := eq $profile.model $root.Values.model.id -}}
+{{-   $sameMemory := eq (int64 (get $profile "gpuMemoryMebibytes" | default $memory)) $memory -}}
+{{-   if and (not $exact) $sameGpu $sameModel $sameMemory (eq (int64 $profile.tensorParallelSize) $tensor) -}}
+{{-     $exact = $profile -}}
+{{-   end -}}
+{{-   $reference := get (get (get $root.Catalog.models $profile.model | default dict) "weightsGB" | default dict) $precision -}}
+{{-   if $reference -}}
+{{-     $gap := subf (divf $reference $profile.tensorParallelSize) $ours -}}
+{{-     $rank := addf (ternary 0 1000000 $sameGpu) (ternary 0 100000 $sameModel) (maxf $gap (mulf $gap -1)) -}}
+{{-     if or (not $nearest) (lt $rank $distance) -}}
+{{-     $nearest = $profile -}}
+{{-     $distance = $rank -}}
 {{-     end -}}
 {{-   end -}}
 {{- end -}}
