@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from chartproof.findings import Finding, Severity
 from chartproof.release import Document, dig
-from chartproof.rules._pods import Mount, mount_of, mounts, security
-from chartproof.rules._weights import claim_spec, is_efs_class
+from chartproof.rules._pods import mount_of, mounts, security
+from chartproof.rules._weights import claim_spec
 from chartproof.rules.registry import Context, rule
 from chartproof.workload import EngineContainer, engine_containers
 
+_BLOCK_MODES = frozenset({"ReadWriteOnce", "ReadWriteOncePod"})
+_HINT = "point it to a volume the user can write: an emptyDir, or a claim with fsGroup in the pod's securityContext"
 _VARIABLES = (
     "VLLM_CACHE_ROOT",
     "HF_HOME",
@@ -33,7 +36,8 @@ def cache_not_writable(document: Document, context: Context) -> Iterator[Finding
     What:
         `HF_HOME`, `VLLM_CACHE_ROOT`, another cache variable or HOME points to a read-only mount, below /root
         while the pod runs as another user and no volume is mounted there, or to a block volume (a ReadWriteOnce
-        claim) of a pod that runs as another user and sets no fsGroup.
+        claim) of a pod that runs as another user and sets no fsGroup: an error where the release shows that it
+        is EBS, else a note.
 
     Why it hurts:
         The engine stops at start with PermissionError or a read-only file system; where it does not, nothing is
@@ -58,29 +62,32 @@ def cache_not_writable(document: Document, context: Context) -> Iterator[Finding
                 mount is None and isinstance(user, int) and user > 0 and (path == "/root" or path.startswith("/root/"))
             ):
                 problem = f"lies in root's home, and the engine runs as user {user}"
-            elif mount is not None and isinstance(user, int) and user > 0 and _belongs_to_root(engine, mount, context):
-                problem = f"lies on a block volume, which belongs to root, and the engine runs as user {user}"
             else:
                 continue
-            yield context.finding(
-                document,
-                f"{name} ({path}) {problem}",
-                path=f"{engine.path}.env",
-                hint="point it to a volume the user can write: an emptyDir, or a claim with fsGroup in the pod's "
-                "securityContext",
-            )
+            yield context.finding(document, f"{name} ({path}) {problem}", path=f"{engine.path}.env", hint=_HINT)
+        yield from _owned_by_root(engine, context)
 
 
-def _belongs_to_root(engine: EngineContainer, mount: Mount, context: Context) -> bool:
-    """Whether a mount is a fresh block volume that nobody gives to the engine's group."""
-    spec = claim_spec(mount, engine.document, context.release)
-    modes = set(spec.get("accessModes") or [])
-    blocks = bool(modes) and modes <= {"ReadWriteOnce", "ReadWriteOncePod"}
-    return (
-        blocks
-        and dig(engine.pod.spec, "securityContext", "fsGroup") is None
-        and not is_efs_class(spec, context.release)
-    )
+def _owned_by_root(engine: EngineContainer, context: Context) -> Iterator[Finding]:
+    """Caches on a fresh block volume that nobody gives to the engine's group."""
+    user = security(engine.pod, engine.container, "runAsUser")
+    if not (isinstance(user, int) and user > 0) or dig(engine.pod.spec, "securityContext", "fsGroup") is not None:
+        return
+    for name, path in _caches(engine):
+        mount = mount_of(mounts(engine.pod, engine.container), path)
+        spec = claim_spec(mount, engine.document, context.release) if mount is not None else {}
+        modes = set(spec.get("accessModes") or [])
+        if not modes or not modes <= _BLOCK_MODES:
+            continue
+        storage_class = context.release.find("StorageClass", str(spec.get("storageClassName") or ""))
+        known = storage_class is not None and str(storage_class.get("provisioner")).startswith("ebs.csi")
+        found = context.finding(
+            engine.document,
+            f"{name} ({path}) lies on a block volume, which belongs to root, and the engine runs as user {user}",
+            path=f"{engine.path}.env",
+            hint=_HINT,
+        )
+        yield found if known else replace(found, severity=Severity.NOTE)
 
 
 def _caches(engine: EngineContainer) -> Iterator[tuple[str, str]]:
