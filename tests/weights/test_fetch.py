@@ -25,6 +25,9 @@ from tests.weights.servers import (
     wait_until,
 )
 
+#: Each starts a process or two and moves tens of megabytes.
+pytestmark = pytest.mark.slow
+
 EXPECTED = {name: content(name) for name in FILES}
 LARGE = "model-00001-of-00002.safetensors"
 ABSENT, DENIED, UNREACHABLE, DISK, CORRUPT, MANIFEST, TERMINATED = 10, 11, 12, 13, 14, 15, 143

@@ -12,6 +12,9 @@ import pytest
 from tests.weights.hub import Hub, serve
 from tests.weights.servers import FILES, REVISION, RunContainer, Script, content, finished_large_parts, wait_until
 
+#: Each starts a process or two and moves tens of megabytes.
+pytestmark = pytest.mark.slow
+
 EXPECTED = {name: content(name) for name in FILES}
 LARGE = "model-00001-of-00002.safetensors"
 

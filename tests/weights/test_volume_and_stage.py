@@ -26,6 +26,9 @@ from tests.weights.servers import (
     wait_until,
 )
 
+#: Each starts a process or two and moves tens of megabytes.
+pytestmark = pytest.mark.slow
+
 EXPECTED = {name: content(name) for name in FILES}
 OTHER = "b" * 40
 
