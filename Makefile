@@ -17,6 +17,7 @@ PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --quiet
 # A stamp is newer than what it was made from: warm runs skip the step.
 INSTALLED := .venv/installed.stamp
 RENDERING := .venv/rendering.stamp
+ORACLES := .venv/oracles.stamp
 
 .PHONY: help
 help: ## Tell what can be made
@@ -33,6 +34,11 @@ $(INSTALLED): requirements/dev.txt requirements/runtime.in pyproject.toml ci/hat
 
 $(RENDERING): $(INSTALLED) ci/toolchain/programs.toml $(wildcard ci/toolchain/helm/go.* ci/toolchain/kubeconform/go.*)
 	$(CHARTPROOF) toolchain build helm kubeconform
+	@touch $@
+
+# What tests compare with: Prometheus' own rule engine and KEDA's own formula code.
+$(ORACLES): $(INSTALLED) ci/toolchain/programs.toml $(wildcard ci/toolchain/promtool/go.* ci/toolchain/formula/*.*)
+	$(CHARTPROOF) toolchain build promtool formula
 	@touch $@
 
 .PHONY: control-plane
@@ -53,7 +59,7 @@ types: setup ## Types of Python
 	$(BIN)/mypy
 
 .PHONY: fast
-fast: setup ## Tests that need neither a cluster nor much time
+fast: setup $(ORACLES) ## Tests that need neither a cluster nor much time
 	$(PYTEST) -m "not cluster and not slow"
 
 .PHONY: presets

@@ -119,7 +119,10 @@ def test_two_processes_do_not_build_the_same(log: Path, monkeypatch: pytest.Monk
     assert sum("waiting for another process" in told for _, told in answers) == 1
 
 
-def test_an_interrupted_build_ends_its_compilers_and_leaves_nothing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_build_ends_its_compilers_and_leaves_nothing(
+    log: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
     monkeypatch.setenv("FAKE_GO_BUILD", 'echo "$$" > "$FAKE_GO_LOG.pid"; sleep 60')
     program = "from chartproof import toolchain; toolchain.resolve('kubeconform')"
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
@@ -127,12 +130,20 @@ def test_an_interrupted_build_ends_its_compilers_and_leaves_nothing(log: Path, m
         deadline = time.monotonic() + 20
         while not (compiler.exists() and compiler.read_text().strip()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, told = process.communicate(timeout=30)
     assert b"interrupted in" in told
     with pytest.raises(ProcessLookupError):
         os.kill(int(compiler.read_text()), 0)
     assert [each.name for each in (store.home() / "kubeconform").iterdir() if each.is_dir()] == []
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next() -> None:
+    module = pins.modules()["kubeconform"]
+    abandoned = store.home() / module.name / f"{module.digest}.x.partial"
+    abandoned.mkdir(parents=True)
+    toolchain.resolve("kubeconform")
+    assert not abandoned.exists()
 
 
 def test_a_go_that_is_too_old_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
@@ -21,11 +19,11 @@ from chartproof.cluster.api import Api
 from chartproof.cluster.objects import SYSTEM_NODE
 from chartproof.errors import ClusterError, UsageError
 from chartproof.release import dig
+from chartproof.signals import undisturbed, unwinding
 from chartproof.toolchain import crds
 
 _CRD_SECONDS = 30
 _PAUSE_SECONDS = 0.1
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ def up(
             _define_kinds(cluster.api)
             _start_cloud(place)
         except BaseException:
-            with _undisturbed():
+            with undisturbed():
                 down(name, state_dir=state_dir)
             raise
     return cluster
@@ -137,7 +135,7 @@ def running(name: str = "", *, state_dir: Path | None = None) -> Iterator[Cluste
         try:
             yield up(chosen, state_dir=state_dir, owner=state.Owner(os.getpid()))
         finally:
-            with _undisturbed():
+            with undisturbed():
                 down(chosen, state_dir=state_dir)
 
 
@@ -200,41 +198,3 @@ def _start_cloud(place: state.Place) -> None:
             stderr=log,
             check=True,
         )
-
-
-@contextmanager
-def unwinding() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that clean-up runs.
-
-    They raise SystemExit with the code a shell expects. Off the main thread nothing changes.
-    """
-
-    def leave(number: int, _frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    try:
-        previous = {number: signal.signal(number, leave) for number in _SIGNALS}
-    except ValueError:  # not the main thread: signals are somebody else's
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let the second Ctrl-C of an impatient user not stop the clean-up of the first."""
-    numbers = (signal.SIGINT, *_SIGNALS)
-    try:
-        previous = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -13,6 +13,7 @@ from typing import Any
 from chartproof import toolchain
 from chartproof.cluster import embedded, state
 from chartproof.errors import ExitCode
+from chartproof.signals import unwinding
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -51,7 +52,7 @@ def add_state_dir(parser: argparse.ArgumentParser) -> None:
 
 def _up(arguments: argparse.Namespace) -> ExitCode:
     started = time.monotonic()
-    with embedded.unwinding():
+    with unwinding():
         cluster = embedded.up(arguments.name, state_dir=arguments.state_dir)
     _tell(f"cluster {arguments.name} is up after {time.monotonic() - started:.1f} s; use it with:")
     print(f"export KUBECONFIG={cluster.kubeconfig}")

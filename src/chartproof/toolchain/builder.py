@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from chartproof.errors import ToolchainError
+from chartproof.signals import unwinding
 from chartproof.toolchain import golang
 from chartproof.toolchain.pins import BUILD_FLAGS, Module, Program
 from chartproof.toolchain.progress import showing
@@ -38,6 +39,7 @@ def build(module: Module) -> None:
         names = ", ".join(each.name for each in module.programs)
         what = f"building {names} {module.version}"
         with (
+            unwinding(),
             showing(what, expected_seconds=module.seconds),
             fresh_directory(target) as scratch,
         ):

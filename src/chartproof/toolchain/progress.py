@@ -47,7 +47,7 @@ def showing(what: str, *, expected_seconds: float, stream: TextIO | None = None)
     try:
         yield
         outcome = "done"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         outcome = "interrupted"
         raise
     finally:

@@ -47,8 +47,11 @@ def exclusive(target: Path) -> Iterator[None]:
 def fresh_directory(target: Path) -> Iterator[Path]:
     """A scratch directory that becomes `target` when the block succeeds, and vanishes otherwise.
 
-    Call it under `exclusive`: `target` appears complete or not at all.
+    Call it under `exclusive`: `target` appears complete or not at all. What a killed process left
+    half made is removed.
     """
+    for abandoned in target.parent.glob(f"{target.name}.*.partial"):
+        shutil.rmtree(abandoned, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=".partial", dir=target.parent))
     try:
         yield scratch
