@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 
+from chartproof.autoscaler import autoscalers
 from chartproof.languages.promql import parse
 from chartproof.simulate.promql import ManyToManyError, UnsupportedQueryError, Value, compile_query, longest_range
 from chartproof.simulate.series import Database, Series
+from tests import presets
 
 
 def database() -> Database:
@@ -77,12 +78,20 @@ def test_queries_without_a_result_are_empty(query: str) -> None:
     assert value(query) == []
 
 
+def number(text: str, now: float, base: Database | None = None) -> float:
+    """The value of a query with one unlabelled series."""
+    found = value(text, now, base)
+    assert isinstance(found, list)
+    ((labels, only),) = found
+    assert labels == {}
+    return only
+
+
 def test_a_rate_is_extrapolated_to_its_window() -> None:
     # Samples at 15..120 lie in (0, 120]: 210 in 105 s, stretched by the 15 s before the first.
-    found = value("sum(rate(requests_total[2m]))", 120)
-    assert found == [({}, pytest.approx(210 * (105 + 15) / 105 / 120))]
-    assert value("sum(increase(requests_total[2m]))", 120) == [({}, pytest.approx(240))]
-    assert value("sum(irate(requests_total[2m]))", 120) == [({}, pytest.approx(2))]
+    assert number("sum(rate(requests_total[2m]))", 120) == pytest.approx(210 * (105 + 15) / 105 / 120)
+    assert number("sum(increase(requests_total[2m]))", 120) == pytest.approx(240)
+    assert number("sum(irate(requests_total[2m]))", 120) == pytest.approx(2)
 
 
 def test_a_rate_survives_a_reset_and_needs_two_samples() -> None:
@@ -90,13 +99,13 @@ def test_a_rate_survives_a_reset_and_needs_two_samples() -> None:
     series = base.add("c", {})
     for time, sample in ((0, 100), (15, 110), (30, 5), (45, 15)):
         series.append(time, sample)
-    assert value("increase(c[1m])", 45, base) == [({}, pytest.approx(25 * (45 + 7.5) / 45, rel=0.2))]
+    # 10, then 5 after the reset, then 10: 25 in 45 s; the first sample lies 15 s inside the window.
+    assert number("increase(c[1m])", 45, base) == pytest.approx(25 * (45 + 15) / 45)
     assert value("rate(c[10s])", 45, base) == []
 
 
 def test_a_quantile_is_interpolated_in_its_bucket() -> None:
-    found = value("histogram_quantile(0.7, sum by (le) (increase(ttft_bucket[2m])))", 60)
-    assert found == [({}, pytest.approx(0.75))]
+    assert number("histogram_quantile(0.7, sum by (le) (increase(ttft_bucket[2m])))", 60) == pytest.approx(0.75)
     assert value("histogram_quantile(0.99, ttft_bucket)", 60) == [({"pod": "a-1"}, 1.0)]
 
 
@@ -161,19 +170,10 @@ def test_the_longest_range_is_known() -> None:
 
 
 def test_every_query_of_our_presets_is_simulated() -> None:
-    from chartproof import helm, inputs  # noqa: PLC0415
-    from chartproof.autoscaler import autoscalers  # noqa: PLC0415
-
-    chart = inputs.find_chart(Path(__file__))
-    presets = sorted((chart.parents[1] / "values").glob("*.yaml"))
-    releases = helm.render_all(
-        [helm.Rendering(chart, each.stem, helm.release_name(each.stem), (each,)) for each in presets]
-    )
     queries = [
         trigger.query
-        for release in releases
-        if not isinstance(release, Exception)
-        for scaler in autoscalers(release)
+        for stem in presets.STEMS
+        for scaler in autoscalers(presets.render(stem))
         for trigger in scaler.triggers
         if trigger.is_prometheus
     ]

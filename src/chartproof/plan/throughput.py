@@ -2,7 +2,8 @@
 
 Scaling rule (always marked as an estimate): a decode step reads the weights of one GPU's share
 once, so `alpha` grows with weights / tensor parallel size / memory bandwidth; `beta` and the cost
-of a prompt grow with the parameters per GPU and shrink with bandwidth. The reference is the
+of a prompt grow with the parameters per GPU and shrink with bandwidth, and reading the KV cache grows
+with its bytes per token. The reference is the
 profile on the same GPU with the nearest size, else that of the same model on another GPU. Mixture
 of experts models have no rule: a step does not read all their weights.
 """
@@ -51,6 +52,15 @@ def profile_for(facts: Catalog, gpu: Gpu, model: Model, precision: str, tensor_p
     reference = min(references, key=distance)
     bandwidth = _bandwidth(facts, reference) / gpu.memory_bandwidth_gigabytes_per_second
     share = (weights / tensor_parallel_size) / (_weights(facts, reference) / reference.tensor_parallel_size)
+    # A KV token is read once per step, by each GPU its share.
+    ours_kv = model.kv_bytes_per_token(tensor_parallel_size=tensor_parallel_size)
+    theirs = facts.models[reference.model]
+    theirs_kv = theirs.kv_bytes_per_token(tensor_parallel_size=reference.tensor_parallel_size)
+    kv_share = (
+        (ours_kv / tensor_parallel_size) / (theirs_kv / reference.tensor_parallel_size)
+        if ours_kv and theirs_kv
+        else share
+    )
     return replace(
         reference,
         gpu=gpu.name,
@@ -58,6 +68,7 @@ def profile_for(facts: Catalog, gpu: Gpu, model: Model, precision: str, tensor_p
         tensor_parallel_size=tensor_parallel_size,
         alpha_milliseconds=reference.alpha_milliseconds * share * bandwidth,
         beta_milliseconds=reference.beta_milliseconds * share * bandwidth,
+        kv_milliseconds_per_thousand_tokens=reference.kv_milliseconds_per_thousand_tokens * kv_share * bandwidth,
         prefill_tokens_per_second=reference.prefill_tokens_per_second / share / bandwidth,
         estimate=True,
         gpu_memory_mebibytes=None,

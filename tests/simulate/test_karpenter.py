@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from chartproof.errors import InputError
+from chartproof.plan.workload_plan import plan_release
+from chartproof.simulate.clock import Clock
+from chartproof.simulate.karpenter import Karpenter, Node, NodePool, node_pools
+from chartproof.simulate.run import Subject
+
+
+def karpenter(
+    subject: Subject, clock: Clock, *pools: NodePool, losses: float = 0.0, discount: float = 0.0
+) -> Karpenter:
+    return Karpenter(
+        clock,
+        pools or subject.pools,
+        subject.plan,
+        seed=0,
+        spot_discount=discount,
+        spot_losses_per_hour=losses,
+    )
+
+
+def place(nodes: Karpenter, pod: object) -> Node:
+    found = nodes.place(pod)
+    assert found is not None
+    return found
+
+
+def test_pools_are_tried_by_weight_and_up_to_their_limits(serverless: Subject) -> None:
+    assert [each.name for each in serverless.pools] == ["llama-3-1-8b-spot", "llama-3-1-8b-on-demand"]
+    nodes = karpenter(serverless, Clock())
+    chosen = [place(nodes, object()).pool.name for _ in range(18)]
+    assert chosen == ["llama-3-1-8b-spot"] * 9 + ["llama-3-1-8b-on-demand"] * 9
+    assert nodes.place(object()) is None
+
+
+def test_the_cheapest_type_is_bought(serverless: Subject) -> None:
+    assert place(karpenter(serverless, Clock()), object()).instance.name == "g6e.xlarge"
+
+
+def test_pods_share_a_node_with_room(serverless: Subject) -> None:
+    large = next(each for each in serverless.plan.facts.instances.values() if each.name == "g6e.12xlarge")
+    pool = NodePool("large", (large,), spot=False, gpu_limit=None, consolidate_after=0.0)
+    nodes = karpenter(serverless, Clock(), pool)
+    assert len({id(place(nodes, object())) for _ in range(5)}) == 2
+
+
+def test_a_fresh_node_takes_the_plan_s_cold_start_within_its_spread(serverless: Subject) -> None:
+    nodes = karpenter(serverless, Clock())
+    totals = [sum(seconds for _, seconds in nodes.pod_phases(place(nodes, object()))) for _ in range(18)]
+    planned = serverless.lead_seconds
+    assert sum(totals) / len(totals) == pytest.approx(planned, rel=0.1)
+    assert len({round(each) for each in totals}) > 5
+
+
+def test_a_warm_node_saves_boot_and_pull(serverless: Subject) -> None:
+    clock = Clock()
+    nodes = karpenter(serverless, clock)
+    pod = object()
+    node = place(nodes, pod)
+    nodes.pod_phases(node)
+    clock.run_until(600)
+    nodes.leave(node, pod)
+    assert place(nodes, object()) is node
+    names = [name for name, _ in nodes.pod_phases(node)]
+    assert names == ["container start", "process start", "weights load", "engine initialisation"]
+
+
+def test_an_empty_node_is_paid_until_it_is_consolidated(serverless: Subject) -> None:
+    clock = Clock()
+    nodes = karpenter(serverless, clock)
+    pod = object()
+    node = place(nodes, pod)
+    clock.run_until(3600)
+    nodes.leave(node, pod)
+    clock.run_until(3600 + 599)
+    assert node in nodes.alive
+    clock.run_until(10_000)
+    assert node.ended == 3600 + 600
+    assert nodes.gpu_hours(10_000) == pytest.approx((4200 - node.launched) / 3600)
+
+
+def test_a_node_that_is_used_again_is_not_consolidated(serverless: Subject) -> None:
+    clock = Clock()
+    nodes = karpenter(serverless, clock)
+    pod = object()
+    node = place(nodes, pod)
+    clock.run_until(100)
+    nodes.leave(node, pod)
+    clock.run_until(400)
+    place(nodes, pod)
+    clock.run_until(5000)
+    assert node.ended is None
+
+
+def test_spot_costs_less_by_the_discount_that_is_given(serverless: Subject) -> None:
+    full, less = (karpenter(serverless, Clock(), discount=share) for share in (0.0, 0.6))
+    for each in (full, less):
+        place(each, object())
+    assert full.usd(3600) > 0
+    assert less.usd(3600) == pytest.approx(0.4 * full.usd(3600))
+
+
+def test_a_lost_spot_node_gives_notice_and_goes(serverless: Subject) -> None:
+    clock = Clock()
+    nodes = karpenter(serverless, clock, losses=60.0)
+    lost: list[tuple[float, Node]] = []
+    nodes.on_loss = lambda node: lost.append((clock.now, node))
+    node = place(nodes, object())
+    clock.run_until(3600)
+    assert [each for _, each in lost] == [node]
+    assert node.ended == pytest.approx(lost[0][0] + 120)
+    assert nodes.place(object()) is not node
+
+
+def test_a_release_without_pools_gets_nodes_that_its_pods_allow(serverless: Subject) -> None:
+    release = serverless.release
+    bare = dataclasses.replace(release, documents=tuple(each for each in release.documents if each.kind != "NodePool"))
+    plan = plan_release(bare)[0]
+    pools = node_pools(bare, plan)
+    assert [each.gpu_limit for each in pools] == [None]
+    assert pools[0].instances[0].name == "g6e.xlarge"
+
+
+def test_nothing_is_guessed_where_no_instance_type_is_known(serverless: Subject) -> None:
+    plan = dataclasses.replace(serverless.plan, candidates=())
+    with pytest.raises(InputError, match="which instance types"):
+        node_pools(serverless.release, plan)
