@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -126,3 +127,49 @@ def test_rollback_between_upgrades_keeps_a_count_that_was_chosen(asleep: Install
 def test_model_that_may_not_sleep_any_more_is_woken(asleep: Installed) -> None:
     asleep.upgrade(AWAKE)
     assert asleep.replicas == 1
+
+
+@pytest.fixture(scope="module")
+def restricted(embedded_cluster: Cluster) -> str:
+    """A namespace that takes only pods of the Pod Security level `restricted`."""
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "restricted", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "pods", "namespace": "restricted"}}
+    for body in (namespace, account):
+        create(embedded_cluster, body)
+    return "restricted"
+
+
+def create(where: Cluster, body: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [toolchain.resolve("kubectl"), "--kubeconfig", str(where.place.kubeconfig), "create", "--filename=-", *words],
+        input=yaml.safe_dump(body),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_every_pod_is_let_into_a_restricted_namespace(
+    embedded_cluster: Cluster, restricted: str, render: Render, values: Values
+) -> None:
+    pods = [each for each in render(values).workloads if each.pod_template]
+    assert pods
+    for document in pods:
+        spec = {**document.get("spec", "template", "spec"), "serviceAccountName": "pods", "restartPolicy": "Never"}
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", "namespace": restricted}, "spec": spec}
+        done = create(embedded_cluster, body, "--dry-run=server")
+        assert done.returncode == 0, done.stderr
+
+
+def test_restricted_namespace_turns_other_pods_away(embedded_cluster: Cluster, restricted: str) -> None:
+    container = {"name": "any", "image": "registry.example/any:1"}
+    spec = {"serviceAccountName": "pods", "containers": [container]}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", "namespace": restricted}, "spec": spec}
+    done = create(embedded_cluster, body, "--dry-run=server")
+    assert "violates PodSecurity" in done.stderr
