@@ -291,6 +291,13 @@ def test_compile_cache_is_keyed_by_image_options_and_gpu(render: Render) -> None
     assert root().startswith("/compile-cache/")
 
 
+@pytest.mark.parametrize(("version", "expected"), [("0.25.0", False), ("0.33.0", True)])
+def test_measured_memory_is_kept_with_the_compile_cache(render: Render, version: str, expected: bool) -> None:
+    cache = {"engine": {"version": version, "compileCache": {"enabled": True, "existingClaim": "caches"}}}
+    assert ("VLLM_ENABLE_STARTUP_PLAN" in engine(render(G6E, cache)).environment) is expected
+    assert "VLLM_ENABLE_STARTUP_PLAN" not in engine(render(G6E)).environment
+
+
 def test_extra_environment_replaces_the_defaults_it_may(render: Render) -> None:
     container = engine(render(G6E, {"engine": {"extraEnv": {"HF_HUB_OFFLINE": "0", "NCCL_DEBUG": "INFO"}}}))
     names = [each["name"] for each in container.container["env"]]

@@ -96,6 +96,11 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
 - name: VLLM_NO_USAGE_STATS
   value: "1"
 {{- end }}
+{{- if and .Values.engine.compileCache.enabled (include "llm-inference.engine.can" (dict "root" . "ability" "startupPlan")) (not (hasKey .Values.engine.extraEnv "VLLM_ENABLE_STARTUP_PLAN")) }}
+# Keeps the profiled size of the KV cache beside the compiled kernels: the next start does not measure it again.
+- name: VLLM_ENABLE_STARTUP_PLAN
+  value: "1"
+{{- end }}
 {{- with .Values.engine.apiKey.existingSecret }}
 - name: VLLM_API_KEY
   valueFrom:
