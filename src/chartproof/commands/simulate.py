@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chartproof import inputs
-from chartproof.errors import ExitCode, UsageError
+from chartproof.errors import ExitCode, InputError, UsageError
 
 if TYPE_CHECKING:
     from chartproof.simulate.measure import Objective
+    from chartproof.simulate.run import Result, Subject
     from chartproof.simulate.traffic import Trace
 
 _OBJECTIVE = re.compile(r"(ttft|e2e)_p(\d+(?:\.\d+)?)=(\d+(?:\.\d+)?)(ms|s|m)")
@@ -76,6 +77,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
         help=f"such as ttft_p95=2s,e2e_p99=30s; default: {_DEFAULT_OBJECTIVE}",
     )
     parser.add_argument("--against", metavar="NAME,...|all", help="baselines to run too; see docs/simulator.md")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="also write result.json, plots (SVG, PNG) and report.html there"
+    )
     parser.add_argument("--seed", type=_count, default=0, metavar="N", help="same seed, same result; default: 0")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     return parser
@@ -106,12 +110,38 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     )
     case = Case(subject, trace, options, demand(subject, trace))
     results = [run_release(case), *(BASELINES[name](case) for name in baselines)]
-    if arguments.format == "json":
-        described = report.describe(subject, trace, options, results)
-        sys.stdout.write(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
-    else:
-        sys.stdout.write(report.text(subject, trace, results))
+    described = report.describe(subject, trace, options, results)
+    summary = report.text(subject, trace, results)
+    if arguments.out is not None:
+        _write(arguments.out, subject, trace, results, json_text=_json(described), summary=summary, seed=options.seed)
+    sys.stdout.write(_json(described) if arguments.format == "json" else summary)
     return ExitCode.CLEAN
+
+
+def _json(described: dict[str, Any]) -> str:
+    return json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write(
+    directory: Path,
+    subject: Subject,
+    trace: Trace,
+    results: list[Result],
+    *,
+    json_text: str,
+    summary: str,
+    seed: int,
+) -> None:
+    from chartproof.simulate.page import write_page  # noqa: PLC0415
+    from chartproof.simulate.plots import write_plots  # noqa: PLC0415
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        plots = write_plots(results, directory, seed=seed)
+        (directory / "result.json").write_text(json_text, encoding="utf-8")
+        write_page(directory / "report.html", subject, trace, results, plots, summary=summary, seed=seed)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", where=str(directory)) from None
 
 
 def _trace(arguments: argparse.Namespace) -> Trace:

@@ -48,6 +48,15 @@ class Distribution:
                 wanted.pop(0)
         return found
 
+    def curve(self, of: int) -> tuple[tuple[float, float], ...]:
+        """Points of the cumulated distribution: seconds, and the percentage of `of` that took no longer."""
+        found = []
+        cumulated = 0
+        for index in sorted(self._classes):
+            cumulated += self._classes[index]
+            found.append((_SMALLEST * _GROWTH ** (index + 0.5), 100 * cumulated / of))
+        return tuple(found)
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:

@@ -123,6 +123,8 @@ class Result:
     most_replicas: int
     prompt_tokens: int
     answer_tokens: int
+    ttft_curve: tuple[tuple[float, float], ...] = field(repr=False)
+    end_to_end_curve: tuple[tuple[float, float], ...] = field(repr=False)
     samples: tuple[Sample, ...] = field(repr=False)
     ticks: tuple[Tick, ...] = field(repr=False)
     passes: int = 0
@@ -350,6 +352,8 @@ class _Recorder:
             most_replicas=max((each.replicas for each in samples), default=world.replicas),
             prompt_tokens=self._prompts,
             answer_tokens=self._answers,
+            ttft_curve=self._ttft.curve(max(1, world.arrived)),
+            end_to_end_curve=self._end_to_end.curve(max(1, world.arrived)),
             samples=samples,
             ticks=tuple(each for each in policy.journal.ticks if each.time <= measured.seconds),
             passes=policy.journal.passes,
