@@ -32,6 +32,16 @@ def merged(*layers: Values) -> dict[str, Any]:
     return result
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What renders values of its own runs helm each time: together too slow for the fast part of the gate.
+
+    There every preset is rendered and checked instead.
+    """
+    for item in items:
+        if {"render", "refusals"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def render(tmp_path: Path) -> Render:
     """Render the chart with layers of values; keywords go to `helm.Rendering`."""
