@@ -38,9 +38,7 @@ MUTATIONS = [
     for number in range(number_of_mutations(path))
 ]
 
-by_rule = pytest.mark.parametrize("rule", all_rules(), ids=lambda each: each.id)
 by_documented_rule = pytest.mark.parametrize("rule", documented_rules(), ids=lambda each: each.id)
-by_fixture = pytest.mark.parametrize("path", [*FAIL, *PASS], ids=lambda path: f"{path.parent.name}-{path.stem}")
 
 
 def name_of(path: Path) -> str:
@@ -56,15 +54,20 @@ def findings_of(rule: Rule, release: Release) -> list[Finding]:
     return check_release(release, (rule,))
 
 
+def judged(path: Path) -> tuple[Release, list[Finding]]:
+    """A fixture and what its rule says of it; it must hold an object that the rule looks at."""
+    rule = RULES[path.parent.name]
+    release = release_of(path)
+    assert not rule.kinds or list(release.of_kind(*rule.kinds))
+    return release, findings_of(rule, release)
+
+
 @by_documented_rule
-def test_documentation_has_its_sections_in_order(rule: Rule) -> None:
+def test_documentation_has_a_summary_and_its_sections_in_order(rule: Rule) -> None:
     titles = re.findall(r"^([A-Z][A-Za-z ]+):$", rule.documentation, re.MULTILINE)
     assert tuple(titles) == DOCUMENTATION_SECTIONS
     assert all(rule.section(title) for title in DOCUMENTATION_SECTIONS)
-
-
-@by_documented_rule
-def test_summary_is_one_sentence(rule: Rule) -> None:
+    # The summary is one sentence.
     assert rule.summary.endswith(".")
     assert "\n" not in rule.summary
     assert 20 <= len(rule.summary) <= 160
@@ -76,12 +79,12 @@ def test_ids_and_names_are_unique() -> None:
     assert len({each.name for each in rules}) == len(rules)
 
 
-@by_rule
-def test_rule_has_fail_and_pass_fixtures_and_a_mutation(rule: Rule) -> None:
-    directory = HERE / rule.id
-    assert list(directory.glob("fail.*.yaml")), f"add {rule.id}/fail.<why>.yaml"
-    assert list(directory.glob("pass.*.yaml")), f"add {rule.id}/pass.<why>.yaml"
-    assert (directory / "mutation.yaml").is_file(), f"add {rule.id}/mutation.yaml"
+def test_every_rule_has_fail_and_pass_fixtures_and_a_mutation() -> None:
+    for identifier in RULES:
+        directory = HERE / identifier
+        assert list(directory.glob("fail.*.yaml")), f"add {identifier}/fail.<why>.yaml"
+        assert list(directory.glob("pass.*.yaml")), f"add {identifier}/pass.<why>.yaml"
+        assert (directory / "mutation.yaml").is_file(), f"add {identifier}/mutation.yaml"
 
 
 def test_every_folder_belongs_to_a_rule() -> None:
@@ -95,18 +98,9 @@ def test_every_file_of_a_folder_is_used() -> None:
     assert files == used
 
 
-@by_fixture
-def test_fixture_holds_an_object_that_the_rule_looks_at(path: Path) -> None:
-    rule = RULES[path.parent.name]
-    release = release_of(path)
-    assert not rule.kinds or list(release.of_kind(*rule.kinds))
-
-
 @pytest.mark.parametrize("path", FAIL, ids=name_of)
 def test_rule_fires_on_its_fail_fixture_and_says_how_to_fix_it(path: Path) -> None:
-    rule = RULES[path.parent.name]
-    release = release_of(path)
-    found = findings_of(rule, release)
+    release, found = judged(path)
     assert found
     for each in found:
         assert each.message
@@ -116,7 +110,8 @@ def test_rule_fires_on_its_fail_fixture_and_says_how_to_fix_it(path: Path) -> No
 
 @pytest.mark.parametrize("path", PASS, ids=name_of)
 def test_rule_is_silent_on_its_pass_fixture(path: Path) -> None:
-    assert not findings_of(RULES[path.parent.name], release_of(path))
+    _, found = judged(path)
+    assert not found
 
 
 @pytest.mark.parametrize(("rule_id", "number"), MUTATIONS)

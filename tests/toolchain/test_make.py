@@ -19,7 +19,9 @@ needs_make = pytest.mark.skipif(not MAKE, reason="needs make")
 
 @needs_make
 def test_help_documents_every_target() -> None:
-    told = subprocess.run([MAKE, "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [MAKE, "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     documented = [line.split()[0] for line in told.splitlines()]
     assert documented == TARGETS
     assert {"setup", "check", "test", "test-all", "demo", "bench", "schemas", "lock", "generate"} <= set(documented)
