@@ -75,3 +75,9 @@ def test_ending_a_cluster_that_never_was_changes_nothing(tmp_path: Path) -> None
 def test_a_cluster_that_does_not_run_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="chartproof cluster up"):
         embedded.attach("one", state_dir=tmp_path)
+
+
+def test_the_command_names_clusters_as_the_package_does() -> None:
+    from chartproof.commands import cluster as command  # noqa: PLC0415  (private name of one module)
+
+    assert command._DEFAULT_NAME == state.DEFAULT_NAME

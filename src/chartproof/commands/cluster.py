@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from chartproof import toolchain
-from chartproof.cluster import embedded, state
 from chartproof.errors import ExitCode
+
 from chartproof.signals import unwinding
+
+#: `chartproof.cluster.state.DEFAULT_NAME`; named here because importing the cluster costs every start of the program.
+_DEFAULT_NAME = "chartproof"
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -29,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
     down = actions.add_parser("down", help="end a cluster and remove its data, also after a crash")
     status = actions.add_parser("status", help="list clusters")
     for each in (up, down):
-        each.add_argument("--name", default=state.DEFAULT_NAME, help="several may run side by side")
+        each.add_argument("--name", default=_DEFAULT_NAME, help="several may run side by side")
     down.add_argument("--all", action="store_true", help="end every cluster of the state directory")
     status.add_argument("--format", choices=("text", "json"), default="text")
     for each in (up, down, status):
@@ -51,6 +54,8 @@ def add_state_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _up(arguments: argparse.Namespace) -> ExitCode:
+    from chartproof.cluster import embedded  # noqa: PLC0415  (heavy)
+
     started = time.monotonic()
     with unwinding():
         cluster = embedded.up(arguments.name, state_dir=arguments.state_dir)
@@ -62,6 +67,8 @@ def _up(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _down(arguments: argparse.Namespace) -> ExitCode:
+    from chartproof.cluster import embedded  # noqa: PLC0415  (heavy)
+
     names = [arguments.name]
     if arguments.all:
         names = [each.name for each in embedded.status(arguments.state_dir)]
@@ -72,6 +79,8 @@ def _down(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _status(arguments: argparse.Namespace) -> ExitCode:
+    from chartproof.cluster import embedded  # noqa: PLC0415  (heavy)
+
     clusters = embedded.status(arguments.state_dir)
     if arguments.format == "json":
         rows = [{**asdict(each), "directory": str(each.directory)} for each in clusters]

@@ -44,11 +44,19 @@ def replicas_beside_autoscaler(document: Document, context: Context) -> Iterator
     scalers = autoscalers_of(context.release, document)
     if not scalers:
         return
-    finding = context.finding(
+    if replicas == 0 and replica_range(context.release, document).fewest == 0:
+        note = context.finding(
+            document,
+            f"replicas: 0 is written beside {scalers[0].identity}: right for an installation, and a plain "
+            "`kubectl apply` of it later stops the running replicas",
+            path="spec.replicas",
+            hint="install with a tool that keeps the live count on upgrades, as the llm-inference chart does",
+        )
+        yield replace(note, severity=Severity.NOTE)
+        return
+    yield context.finding(
         document,
         f"replicas: {replicas} is written beside {scalers[0].identity}, so every upgrade resets the count",
         path="spec.replicas",
         hint="leave spec.replicas out",
     )
-    from_zero = replicas == 0 and replica_range(context.release, document).fewest == 0
-    yield replace(finding, severity=Severity.NOTE) if from_zero else finding
