@@ -12,7 +12,6 @@ from typing import Any
 
 from chartproof import toolchain
 from chartproof.errors import ExitCode
-
 from chartproof.signals import unwinding
 
 #: `chartproof.cluster.state.DEFAULT_NAME`; named here because importing the cluster costs every start of the program.
