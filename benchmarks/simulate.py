@@ -1,8 +1,8 @@
 """What a simulated request costs as the work grows, and how long a week takes.
 
 `python -m benchmarks.simulate values/llama-3.1-8b-awq-g6.yaml` runs traces of 1, 10 and 100 hours at one
-request per second, then a week with `--week`. Times are those of the processor, so that what else the
-machine does counts little.
+request per second, then a week with `--week`, and a day of decisions without single requests. Times are those
+of the processor, so that what else the machine does counts little.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from chartproof.simulate.run import Options, Subject, demand, subject_of
 from chartproof.simulate.traffic import synthetic
 
 HOURS = (1, 10, 100)
+DAY_HOURS = 24
 WEEK_HOURS = 168
 
 
@@ -37,14 +38,16 @@ def main(words: Sequence[str] | None = None) -> int:
     subject = subject_of(release)
     print(f"{'hours':>6}  {'requests':>9}  {'seconds':>8}  microseconds/request  most replicas")
     for hours in [*arguments.hours, *([WEEK_HOURS] if arguments.week else [])]:
-        _measure(subject, hours, arguments.rate)
+        _measure(subject, hours, arguments.rate, Options())
+    print("without requests")
+    _measure(subject, DAY_HOURS, arguments.rate, Options(without_requests=True))
     return 0
 
 
-def _measure(subject: Subject, hours: float, rate: float) -> None:
+def _measure(subject: Subject, hours: float, rate: float, options: Options) -> None:
     trace = synthetic(f"diurnal,hours={hours:g},rate={rate:g}", prompt_tokens=1024, answer_tokens=256)
     begun = time.process_time()
-    result = run_release(Case(subject, trace, Options(), demand(subject, trace)))
+    result = run_release(Case(subject, trace, options, demand(subject, trace)))
     seconds = time.process_time() - begun
     each = 1e6 * seconds / result.requests
     print(f"{hours:6g}  {result.requests:9}  {seconds:8.2f}  {each:20.1f}  {result.most_replicas:13}", flush=True)

@@ -76,6 +76,11 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
         metavar="LIST",
         help=f"such as ttft_p95=2s,e2e_p99=30s; default: {_DEFAULT_OBJECTIVE}",
     )
+    parser.add_argument(
+        "--without-requests",
+        action="store_true",
+        help="follow rates only: decisions and cost of long traces at once, no latencies and no objectives",
+    )
     parser.add_argument("--against", metavar="NAME,...|all", help="baselines to run too; see docs/simulator.md")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="also write result.json, plots (SVG, PNG) and report.html there"
@@ -88,12 +93,17 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Simulate and print."""
     from chartproof.simulate import report  # noqa: PLC0415  (reads the catalog)
-    from chartproof.simulate.baselines import BASELINES, Case, run_release  # noqa: PLC0415
+    from chartproof.simulate.baselines import BASELINES, Case, compare  # noqa: PLC0415
     from chartproof.simulate.run import Options, demand, subject_of  # noqa: PLC0415
     from chartproof.simulate.world import Balancing  # noqa: PLC0415
 
     objectives = _objectives(arguments.slo)
     baselines = _baselines(arguments.against, list(BASELINES))
+    if arguments.without_requests and (baselines or arguments.out or arguments.front_door_hold):
+        raise UsageError(
+            "--without-requests knows no single request",
+            how="leave out --against, --out and --front-door-hold, or simulate with requests",
+        )
     trace = _trace(arguments)
     releases = inputs.load(arguments).require_all()
     if len(releases) > 1:
@@ -107,9 +117,10 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         initial_replicas=arguments.initial_replicas,
         spot_discount=arguments.spot_discount,
         spot_losses_per_hour=arguments.spot_losses_per_hour,
+        without_requests=arguments.without_requests,
     )
     case = Case(subject, trace, options, demand(subject, trace))
-    results = [run_release(case), *(BASELINES[name](case) for name in baselines)]
+    results = compare(case, baselines)
     described = report.describe(subject, trace, options, results)
     summary = report.text(subject, trace, results)
     if arguments.out is not None:

@@ -1,8 +1,9 @@
 """How many replicas traffic needs, by the engine's own arithmetic.
 
 A replica is full at the batch that the plan aims at: what the KV cache and the batch hold of requests of
-these lengths, bounded by a decode step of STEP_MILLISECONDS, less the share kept free for a burst. It then
-finishes `EngineModel.requests_per_second`; the need is the rate divided by that, rounded up.
+these lengths, bounded by a decode step of STEP_MILLISECONDS, less the share kept free for a burst. Where
+prompts take most of the time the batch says little, so the rate is bounded by the same share of the most
+that a replica can finish. The need is the traffic's rate divided by that, rounded up.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def replica_rate(model: EngineModel, prompt_tokens: float, answer_tokens: float)
     per_sequence = model.per_sequence + model.per_kv_token * context
     if per_sequence > 0:
         batch = min(batch, max(1, int((STEP_MILLISECONDS / 1000 - model.base) / per_sequence)))
-    return model.requests_per_second(max(1.0, batch * TARGET_SHARE), prompt_tokens, answer_tokens)
+    at_target = model.requests_per_second(max(1.0, batch * TARGET_SHARE), prompt_tokens, answer_tokens)
+    return min(at_target, TARGET_SHARE * model.requests_per_second(batch, prompt_tokens, answer_tokens))
 
 
 def needs(rates: Iterable[Rate], model: EngineModel) -> list[Need]:

@@ -39,7 +39,11 @@ PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is told besides release and trace; prices are those of the catalog less the discount on spot."""
+    """What a run is told besides release and trace; prices are those of the catalog less the discount on spot.
+
+    `without_requests` follows rates only: decisions and cost at a price that does not depend on traffic, but
+    no latencies, so that objectives and holding at the front door mean nothing.
+    """
 
     objectives: tuple[Objective, ...] = (Objective("ttft", 95, 2.0),)
     seed: int = 0
@@ -48,6 +52,7 @@ class Options:
     initial_replicas: int | None = None
     spot_discount: float = 0.0
     spot_losses_per_hour: float = 0.0
+    without_requests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +215,14 @@ def simulate(
         hold_seconds=options.hold_seconds if hold_seconds is None else hold_seconds,
         balancing=options.balancing,
         seed=options.seed,
+        fluid=options.without_requests,
     )
+    if setup.fluid and setup.exports.first_token:
+        raise InputError(
+            f"{setup.exports.first_token} is read by a trigger, and there are no first tokens without requests",
+            where=subject.autoscaler.document.identity,
+            how="simulate with requests",
+        )
     karpenter = Karpenter(
         clock,
         subject.pools,
@@ -219,7 +231,7 @@ def simulate(
         spot_discount=options.spot_discount,
         spot_losses_per_hour=options.spot_losses_per_hour,
     )
-    recorder = _Recorder(options.objectives)
+    recorder = _Recorder(() if options.without_requests else options.objectives)
     database = Database(max((longest_range(each) for each in queries), default=0.0))
     world = World(clock, setup, karpenter, database, recorder.end)
     warm = initial_replicas(found, low, high) if options.initial_replicas is None else options.initial_replicas
@@ -227,10 +239,17 @@ def simulate(
     recorder.watch(world)
     policy.begin(world)
     end = found[-1].time + found[-1].seconds if found else 0.0
-    for request in trace.requests():
-        clock.run_until(request.time)
-        world.arrive(request)
-    clock.run_until(end)
+    if options.without_requests:
+        for rate in trace.rates():
+            clock.run_until(rate.time)
+            world.flow(rate)
+        clock.run_until(end)
+        world.flow(None)
+    else:
+        for request in trace.requests():
+            clock.run_until(request.time)
+            world.arrive(request)
+        clock.run_until(end)
     world.advance_all()
     world.account()
     measured = _Measured(world, karpenter, end)
@@ -323,6 +342,11 @@ class _Recorder:
 
     def result(self, name: str, trace: str, world: World, measured: _Measured, policy: Policy) -> Result:
         """Everything together."""
+        if world.setup.fluid:
+            gone = round(world.flow_lost)
+            self._lost = {"no replica was ready, or cut off at shutdown": gone} if gone else {}
+            self._finished = world.arrived - gone
+            self._prompts, self._answers = round(world.flow_prompt_tokens), round(world.flow_answer_tokens)
         unfinished = world.arrived - self._finished - sum(self._lost.values())
         lost = dict(sorted(self._lost.items()))
         if unfinished:

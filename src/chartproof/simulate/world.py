@@ -18,10 +18,11 @@ from chartproof.catalog import Instance
 from chartproof.release import dig
 from chartproof.simulate.clock import Clock, Priority
 from chartproof.simulate.engine import Engine, EngineModel, Job
+from chartproof.simulate.fluid import FluidEngine
 from chartproof.simulate.karpenter import Karpenter, Node
 from chartproof.simulate.metrics import FIRST_TOKEN_BUCKETS, GPU_UTILISATION, Exports, fixed_labels
 from chartproof.simulate.series import Database, Series
-from chartproof.simulate.traffic import Request
+from chartproof.simulate.traffic import Rate, Request
 from chartproof.workload import EngineContainer
 
 #: kube-prometheus-stack scrapes what has no interval of its own this often.
@@ -88,7 +89,10 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What does not change during a run. `hold_seconds` is how long the front door keeps a request it cannot place."""
+    """What does not change during a run.
+
+    `hold_seconds` is how long the front door keeps a request it cannot place; `fluid` engines follow rates.
+    """
 
     name: str
     namespace: str
@@ -100,6 +104,7 @@ class Setup:
     hold_seconds: float = 0.0
     balancing: Balancing = Balancing.RANDOM
     seed: int = 0
+    fluid: bool = False
 
 
 class World:
@@ -115,6 +120,12 @@ class World:
         self.pods: list[Pod] = []
         self.replicas = 0
         self.arrived = 0
+        self.flowed = 0.0
+        self.flow_lost = 0.0
+        self.flow_prompt_tokens = 0.0
+        self.flow_answer_tokens = 0.0
+        self._rate: Rate | None = None
+        self._flowing_since = 0.0
         self.cold_starts: list[Pod] = []
         self.replica_seconds = 0.0
         self.busy_seconds = 0.0
@@ -147,7 +158,9 @@ class World:
     @property
     def waiting(self) -> int:
         """Requests in engines' queues and at the front door."""
-        return len(self._held) + sum(len(each.engine.waiting) for each in self.pods if each.engine is not None)
+        return len(self._held) + sum(
+            max(len(each.engine.waiting), each.engine.queued) for each in self.pods if each.engine is not None
+        )
 
     @property
     def in_flight(self) -> int:
@@ -208,8 +221,10 @@ class World:
         assert pod.node is not None  # noqa: S101 - only placed pods start
         now = self.clock.now
         pod.ready = now
-        pod.engine = Engine(self._model(pod.node.instance), now)
+        self._count_flow()
+        pod.engine = (FluidEngine if self.setup.fluid else Engine)(self._model(pod.node.instance), now)
         self._ready.append(pod)
+        self._spread_flow()
         self._export_pod(pod)
         while self._held:
             job = self._held.popleft()
@@ -227,7 +242,12 @@ class World:
         if pod.engine is None:
             self._end(pod)
             return
+        self._count_flow()
         self._ready.remove(pod)
+        self._spread_flow()
+        if isinstance(pod.engine, FluidEngine):
+            pod.engine.advance(now)
+            pod.engine.inflow = 0.0
         cut = now + self.setup.shutdown.longest
 
         def look() -> None:
@@ -246,6 +266,8 @@ class World:
         now = self.clock.now
         pod.ended = now
         if pod.engine is not None:
+            if isinstance(pod.engine, FluidEngine):
+                self.flow_lost += pod.engine.drop()
             for job in pod.engine.abort():
                 self._lost(job, "cut off at shutdown")
             self._count_busy(pod)
@@ -273,6 +295,34 @@ class World:
             self._held.append(job)
         else:
             self._lost(job, "no replica was ready")
+
+    def flow(self, rate: Rate | None) -> None:
+        """From now on requests come at this rate, evenly to all replicas; None: no more do."""
+        self._count_flow()
+        self._rate = rate
+        self._spread_flow()
+
+    def _count_flow(self) -> None:
+        """Count what has come since the rate or the replicas changed; without a replica it is lost."""
+        now = self.clock.now
+        if self._rate is not None:
+            came = self._rate.per_second * (now - self._flowing_since)
+            self.flowed += came
+            self.arrived = round(self.flowed)
+            if self._ready:
+                self.flow_prompt_tokens += came * self._rate.prompt_tokens
+                self.flow_answer_tokens += came * self._rate.answer_tokens
+            else:
+                self.flow_lost += came
+        self._flowing_since = now
+
+    def _spread_flow(self) -> None:
+        rate = self._rate
+        for pod in self._ready:
+            if isinstance(pod.engine, FluidEngine):
+                pod.engine.advance(self.clock.now)
+                if rate is not None:
+                    pod.engine.flow(rate.per_second / len(self._ready), rate.prompt_tokens, rate.answer_tokens)
 
     def _give(self, job: Job) -> None:
         pods = self._ready
@@ -349,6 +399,7 @@ class World:
         doors = [database.add(each.metric, fixed_labels(each)) for each in setup.exports.front_door]
 
         def scrape_doors() -> None:
+            self._count_flow()
             # An ingress exports a counter once it has counted something.
             if self.arrived:
                 for series in doors:
