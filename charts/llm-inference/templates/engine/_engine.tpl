@@ -117,7 +117,7 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
 {{- end }}
 {{- end }}
 {{- range $name, $value := .Values.engine.extraEnv }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   value: {{ $value | toString | quote }}
 {{- end }}
 {{- end -}}
