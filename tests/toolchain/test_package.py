@@ -47,7 +47,6 @@ def test_the_wheel_names_what_it_imports(wheel: Path) -> None:
     required = {each.lower() for each in re.findall(r"^Requires-Dist: ([\w-]+)[^;\n]*$", metadata, re.MULTILINE)}
     lines = (ROOT / "requirements" / "runtime.in").read_text(encoding="utf-8").splitlines()
     assert required == {line.split()[0].lower() for line in lines if line and not line.startswith("#")}
-    assert {name for name, condition in named if "extra ==" in condition} == {"matplotlib"}
 
 
 def test_an_installed_chartproof_finds_its_data_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
