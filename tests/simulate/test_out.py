@@ -58,6 +58,15 @@ def test_the_page_needs_nothing_else(written: dict[str, bytes]) -> None:
     assert "Why it scaled" in text
 
 
+def test_a_trace_without_requests_is_drawn_too(tmp_path: Path) -> None:
+    trace = tmp_path / "quiet.csv"
+    trace.write_text("seconds,requestsPerSecond,promptTokens,answerTokens\n0,0,9,9\n600,0,9,9\n", encoding="utf-8")
+    preset = str(presets.path_of("llama-3.1-8b-g6e-serverless"))
+    words = ["--trace", str(trace), "--against", "all", "--out", str(tmp_path / "out")]
+    assert cli.main(["simulate", preset, *words]) == 0
+    assert (tmp_path / "out" / "latency.svg").exists()
+
+
 def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     preset = str(presets.path_of("llama-3.1-8b-g6e-serverless"))

@@ -68,6 +68,12 @@ def test_a_front_door_that_holds_loses_nothing_while_the_model_wakes(serverless:
     assert briefly.lost == {"held too long at the front door": 5}
 
 
+def test_a_trace_without_a_request_costs_what_idling_costs(serverless: Subject) -> None:
+    trace = Trace("quiet", open_rates=lambda: iter([Rate(0, 3600, 0.0, 10, 10)]))
+    result = run_release(case_of(serverless, trace))
+    assert (result.requests, result.gpu_hours, result.usd, result.attainment) == (0, 0, 0, 100)
+
+
 def test_office_hours_wake_without_a_request() -> None:
     subject = subject_of(presets.render("qwen2.5-7b-g5"))
     # The trace starts on Monday at midnight UTC; the window opens at 08:00 in Berlin, which is 07:00.

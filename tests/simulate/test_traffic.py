@@ -75,6 +75,13 @@ def test_counts_become_rates_of_their_interval(tmp_path: Path) -> None:
     assert rates[2].prompt_tokens == 300
 
 
+def test_our_own_rates_are_not_taken_for_requests(tmp_path: Path) -> None:
+    text = "seconds,requestsPerSecond,promptTokens,answerTokens,variation\n0,2,100,10,3\n60,0.5,300,30,\n"
+    found = list(open_trace(written(tmp_path, text)).rates())
+    assert found[0] == (0, 60, 2, 100, 10, 3)
+    assert found[1] == (60, 60, 0.5, 300, 30, 1)
+
+
 def test_rates_without_lengths_ask_for_them(tmp_path: Path) -> None:
     path = written(tmp_path, "t_s,req_per_min_mid,in_tokens_per_min\n0,60,60000\n600,30,30000\n")
     with pytest.raises(InputError, match="does not say how long answers are"):

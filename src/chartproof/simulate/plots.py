@@ -89,7 +89,8 @@ def _latency(figure_class: Any, results: Sequence[Result], seed: int) -> Any:
                 zorder=2 if index else 3,
             )
     for axes, title in ((first, "time to first token"), (end, "end to end")):
-        axes.set_xscale("log")
+        if any(each.finished for each in results):
+            axes.set_xscale("log")
         axes.set_xlabel(f"{title}, seconds")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(visible=True, axis="x", linewidth=0.3)

@@ -180,14 +180,15 @@ def open_trace(path: Path, *, prompt_tokens: float | None = None, answer_tokens:
     if header.lstrip().startswith("{"):
         return _request_trace(path, _MOONCAKE, _json_rows)
     columns = [each.strip() for each in next(csv.reader([header]))]
-    for each in _REQUESTS:
-        if set(each.columns) <= set(columns):
-            return _request_trace(path, each, _csv_rows)
+    # Rates first: ours have the columns of requests besides.
     for rates in _RATES:
         if set(rates.columns) <= set(columns):
             if count < 2:  # noqa: PLR2004 - two rows make an interval
                 raise InputError("a trace of rates needs two rows at least", where=str(path))
             return _rate_trace(path, rates, prompt_tokens, answer_tokens)
+    for each in _REQUESTS:
+        if set(each.columns) <= set(columns):
+            return _request_trace(path, each, _csv_rows)
     known = "; ".join(",".join(each.columns) for each in (*_REQUESTS, *_RATES))
     raise InputError(
         f"no trace has these columns: {', '.join(columns)}", where=f"{path}:1", how=f"one of these headers: {known}"
