@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chartproof.errors import InputError, UsageError
 from chartproof.simulate.trace_files import open_trace
-from chartproof.simulate.traffic import Request, Trace, synthetic
+from chartproof.simulate.traffic import Rate, Request, Trace, synthetic
 
 
 def made(text: str, **changes: float) -> Trace:
@@ -78,8 +78,8 @@ def test_counts_become_rates_of_their_interval(tmp_path: Path) -> None:
 def test_our_own_rates_are_not_taken_for_requests(tmp_path: Path) -> None:
     text = "seconds,requestsPerSecond,promptTokens,answerTokens,variation\n0,2,100,10,3\n60,0.5,300,30,\n"
     found = list(open_trace(written(tmp_path, text)).rates())
-    assert found[0] == (0, 60, 2, 100, 10, 3)
-    assert found[1] == (60, 60, 0.5, 300, 30, 1)
+    assert found[0] == Rate(0, 60, 2, 100, 10, 3)
+    assert found[1] == Rate(60, 60, 0.5, 300, 30, 1)
 
 
 def test_rates_without_lengths_ask_for_them(tmp_path: Path) -> None:
