@@ -3,7 +3,8 @@
 A transcription of the arithmetic of `pkg/controller/podautoscaler` (Kubernetes 1.33 and newer) for the
 metrics that KEDA hands it: External metrics in AverageValue or Value form. Same numbers (milli integers,
 binary floating point, truncation where Go truncates), same order of steps, same memory of
-recommendations and scale events; it is compared with the real controller tick for tick.
+recommendations and scale events; it is compared with the real controller tick for tick. Counts
+beyond 32 bits in a policy's arithmetic, which Go leaves to the processor, are not modelled.
 
 Times are seconds on any clock. A pass happens every SYNC_SECONDS at a phase of its own.
 """
@@ -11,9 +12,13 @@ Times are seconds on any clock. A pass happens every SYNC_SECONDS at a phase of 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
+from typing import Any
+
+from chartproof.languages.quantity import parse_quantity
 
 SYNC_SECONDS = 15.0
 """`--horizontal-pod-autoscaler-sync-period`."""
@@ -23,6 +28,12 @@ DEFAULT_TOLERANCE = 0.1
 
 DEFAULT_DOWNSCALE_WINDOW_SECONDS = 300
 """`--horizontal-pod-autoscaler-downscale-stabilization`, where the behavior names no window."""
+
+_ALWAYS_REACHED = 4
+"""Replicas that one pass may reach without a behavior, where doubling gives fewer."""
+
+_MOST_REPLICAS = 2**31 - 1
+"""Proposals are cut to what an int32 holds."""
 
 
 class PolicyType(StrEnum):
@@ -83,13 +94,63 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class HpaSpec:
-    """What the controller is told."""
+    """What the controller is told.
+
+    Without `has_behavior` the object has no `behavior` at all, and the controller does not look at the
+    two rules: a pass may double the replicas, or reach 4, and the flag's window delays scaling down.
+    """
 
     min_replicas: int
     max_replicas: int
     scale_up: ScalingRules = DEFAULT_SCALE_UP
     scale_down: ScalingRules = DEFAULT_SCALE_DOWN
     tolerance: float = DEFAULT_TOLERANCE
+    has_behavior: bool = True
+
+    @classmethod
+    def of(cls, min_replicas: int, max_replicas: int, behavior: Mapping[str, Any] | None) -> HpaSpec:
+        """The spec with `behavior` as written in a manifest, and what the API server fills into it.
+
+        Raises QuantityError where a tolerance is no quantity.
+        """
+        if behavior is None:
+            return cls(min_replicas, max_replicas, has_behavior=False)
+        return cls(
+            min_replicas,
+            max_replicas,
+            _filled(behavior.get("scaleUp"), DEFAULT_SCALE_UP),
+            _filled(behavior.get("scaleDown"), DEFAULT_SCALE_DOWN),
+        )
+
+
+def _filled(written: Mapping[str, Any] | None, default: ScalingRules) -> ScalingRules:
+    written = written or {}
+    policies = written.get("policies")
+    window = written.get("stabilizationWindowSeconds")
+    select_policy = written.get("selectPolicy")
+    tolerance = written.get("tolerance")
+    return ScalingRules(
+        default.policies
+        if policies is None
+        else tuple(Policy(PolicyType(each["type"]), each["value"], each["periodSeconds"]) for each in policies),
+        default.stabilization_window_seconds if window is None else window,
+        default.select_policy if select_policy is None else SelectPolicy(select_policy),
+        None if tolerance is None else approximate(parse_quantity(tolerance)),
+    )
+
+
+def approximate(quantity: Decimal) -> float:
+    """The float that the controller makes of a quantity: its digits, as stored, times a power of ten.
+
+    The API server stores 0.009 as 9m, of which `AsApproximateFloat64` makes 0.009000000000000001: that
+    decides ratios on the very edge of a tolerance.
+    """
+    sign, digits, exponent = quantity.normalize().as_tuple()
+    if not isinstance(exponent, int):
+        raise TypeError(f"{quantity} is not finite")
+    stored = exponent // 3 * 3  # suffixes are powers of a thousand
+    number = float(int("".join(map(str, digits))) * 10 ** (exponent - stored) * (-1 if sign else 1))
+    return number * float(f"1e{stored}") if stored else number
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +217,13 @@ class Hpa:
         raw = self._proposal(spec_replicas, status_replicas, ready_pods, metrics)
         if raw is None:
             return Decision(now, spec_replicas, spec_replicas, "metrics could not be read")
-        stabilized = self._stabilize(now, spec_replicas, raw)
-        limited, reason = self._limit(now, spec_replicas, stabilized)
+        raw = max(0, raw)  # a formula may be negative
+        if self.spec.has_behavior:
+            stabilized = self._stabilize(now, spec_replicas, raw)
+            limited, reason = self._limit(now, spec_replicas, stabilized)
+        else:
+            stabilized = self._highest_of_window(now, raw)
+            limited, reason = self._limit_without_behavior(spec_replicas, stabilized)
         if stabilized != raw and limited == stabilized:
             reason = "held by the stabilization window"
         return self._write(Decision(now, spec_replicas, limited, reason, raw, stabilized, limited))
@@ -169,14 +235,17 @@ class Hpa:
         replicas = 0
         invalid = 0
         for metric in metrics:
+            proposed: int | None
             if metric.value_milli is None:
-                invalid += 1
-                continue
-            if metric.average:
+                proposed = None
+            elif metric.average:
                 proposed = self._average(metric.value_milli, metric.target_milli, status_replicas)
             else:
-                proposed = self._value(metric.value_milli, metric.target_milli, spec_replicas, ready_pods)
-            if replicas == 0 or proposed > replicas:
+                pods = (status_replicas, ready_pods)
+                proposed = self._value(metric.value_milli, metric.target_milli, spec_replicas, *pods)
+            if proposed is None:
+                invalid += 1
+            elif replicas == 0 or proposed > replicas:
                 replicas = proposed
         if invalid >= len(metrics) or (invalid and replicas < spec_replicas):
             return None
@@ -188,18 +257,22 @@ class Hpa:
         ratio = value_milli / per_all if per_all else math.inf
         if self._within_tolerance(ratio):
             return status_replicas
-        return math.ceil(value_milli / target_milli)
+        return _replicas(_divide(value_milli, target_milli))
 
-    def _value(self, value_milli: int, target_milli: int, spec_replicas: int, ready_pods: int) -> int:
-        ratio = value_milli / target_milli
+    def _value(
+        self, value_milli: int, target_milli: int, spec_replicas: int, existing_pods: int, ready_pods: int
+    ) -> int | None:
+        ratio = _divide(value_milli, target_milli)
         if self._within_tolerance(ratio):
             return spec_replicas
-        return math.ceil(ratio * ready_pods)
+        # Without a single pod, ready or not, the controller calls the metric unreadable.
+        return _replicas(ratio * float(ready_pods)) if existing_pods else None
 
     def _within_tolerance(self, ratio: float) -> bool:
-        down, up = self.spec.scale_down.tolerance, self.spec.scale_up.tolerance
-        down = self.spec.tolerance if down is None else down
-        up = self.spec.tolerance if up is None else up
+        down = up = self.spec.tolerance
+        if self.spec.has_behavior:
+            down = down if self.spec.scale_down.tolerance is None else self.spec.scale_down.tolerance
+            up = up if self.spec.scale_up.tolerance is None else self.spec.scale_up.tolerance
         return (1.0 - down) <= ratio <= (1.0 + up)
 
     def _stabilize(self, now: float, current: int, desired: int) -> int:
@@ -214,13 +287,32 @@ class Hpa:
                 highest = max(highest, each.replicas)
             if each.time < up_cutoff and each.time < down_cutoff:
                 old = each
-        stabilized = min(max(current, lowest), highest)
-        # The raw proposal is remembered, in the slot of one that no window can see any more.
-        if old is not None:
-            old.replicas, old.time = desired, now
-        else:
+        self._remember(desired, now, instead_of=old)
+        return min(max(current, lowest), highest)
+
+    def _highest_of_window(self, now: float, desired: int) -> int:
+        cutoff = now - DEFAULT_DOWNSCALE_WINDOW_SECONDS
+        # Here one exactly as old as the window still counts; with a behavior it does not.
+        highest = max(desired, *(each.replicas for each in self._recommendations if each.time >= cutoff), 0)
+        old = next((each for each in reversed(self._recommendations) if each.time < cutoff), None)
+        self._remember(desired, now, instead_of=old)
+        return highest
+
+    def _remember(self, desired: int, now: float, *, instead_of: _Recommendation | None) -> None:
+        """Keep the raw proposal, in the slot of one that no window can see any more."""
+        if instead_of is None:
             self._recommendations.append(_Recommendation(desired, now))
-        return stabilized
+        else:
+            instead_of.replicas, instead_of.time = desired, now
+
+    def _limit_without_behavior(self, current: int, desired: int) -> tuple[int, str]:
+        limit = max(2 * current, _ALWAYS_REACHED)
+        allowed = min(self.spec.max_replicas, limit)
+        if desired < self.spec.min_replicas:
+            return self.spec.min_replicas, "the minimum"
+        if desired > allowed:
+            return allowed, "at most double" if limit < self.spec.max_replicas else "the maximum"
+        return desired, "as the metrics ask"
 
     def _limit(self, now: float, current: int, desired: int) -> tuple[int, str]:
         if desired > current:
@@ -270,16 +362,25 @@ class Hpa:
         return current - added + deleted
 
     def _write(self, decision: Decision) -> Decision:
-        if decision.scaled:
+        if decision.scaled and self.spec.has_behavior:
             change = decision.replicas - decision.current
             rules, events = (
                 (self.spec.scale_up, self._up_events) if change > 0 else (self.spec.scale_down, self._down_events)
             )
-            _remember(events, abs(change), decision.time, rules.longest_period_seconds)
+            _store(events, abs(change), decision.time, rules.longest_period_seconds)
         return decision
 
 
-def _remember(events: list[_ScaleEvent], change: int, now: float, longest_period_seconds: int) -> None:
+def _divide(value_milli: int, target_milli: int) -> float:
+    """Both rounded to floats first, as Go does; Python's own division of integers is more exact."""
+    return float(value_milli) / float(target_milli)
+
+
+def _replicas(proposal: float) -> int:
+    return min(math.ceil(proposal), _MOST_REPLICAS)
+
+
+def _store(events: list[_ScaleEvent], change: int, now: float, longest_period_seconds: int) -> None:
     """Store a scale event, in the slot of the last one that every policy has forgotten."""
     cutoff = now - longest_period_seconds
     for each in events:
