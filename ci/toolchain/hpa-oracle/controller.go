@@ -74,6 +74,7 @@ func run(parent context.Context, asked *trace) ([]outcome, error) {
 	outcomes := make([]outcome, 0, len(asked.Ticks))
 	for index, each := range asked.Ticks {
 		due := started.Add(time.Duration(each.Milliseconds) * time.Millisecond)
+		target.expect(due)
 		time.Sleep(time.Until(due))
 		if err := target.become(each, podInformer.Informer().GetIndexer()); err != nil {
 			return nil, err
@@ -126,6 +127,12 @@ func (target *world) outcome(hpa *autoscalingv2.HorizontalPodAutoscaler) outcome
 		}
 	}
 	return found
+}
+
+func (target *world) expect(due time.Time) {
+	target.lock.Lock()
+	defer target.lock.Unlock()
+	target.due = due
 }
 
 // become sets what the controller finds at its next pass.

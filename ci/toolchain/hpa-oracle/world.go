@@ -20,7 +20,10 @@ import (
 	metricsclient "k8s.io/kubernetes/pkg/controller/podautoscaler/metrics"
 )
 
-var errUnasked = errors.New("no trace asks for this")
+var (
+	errUnasked = errors.New("no trace asks for this")
+	errNotNow  = errors.New("no tick is due")
+)
 
 // world is all that the controller reads and writes besides its own object: the target's scale, the
 // metrics, and a log.
@@ -28,6 +31,7 @@ type world struct {
 	passes chan struct{}
 
 	lock     sync.Mutex
+	due      time.Time
 	replicas int32
 	existing int32
 	values   []*int64
@@ -37,8 +41,16 @@ type world struct {
 // Scales makes world a scale.ScalesGetter of one target.
 func (target *world) Scales(string) scale.ScaleInterface { return target }
 
-// Get is the first thing that a pass does: it waits there until its tick has come.
+// Get is the first thing that a pass does: it waits there until its tick has come. A pass before the
+// last one in time for the tick fails, which leaves nothing in the controller's memory; were it to wait,
+// the pass after the tick would begin at once, with an object from before.
 func (target *world) Get(ctx context.Context, _ schema.GroupResource, _ string, _ metav1.GetOptions) (*autoscalingv1.Scale, error) {
+	target.lock.Lock()
+	wait := time.Until(target.due)
+	target.lock.Unlock()
+	if wait >= syncPeriod {
+		return nil, errNotNow
+	}
 	select {
 	case <-target.passes:
 	case <-ctx.Done():

@@ -32,6 +32,7 @@ DEFAULT_DOWNSCALE_WINDOW_SECONDS = 300
 _ALWAYS_REACHED = 4
 """Replicas that one pass may reach without a behavior, where doubling gives fewer."""
 
+_MOST_MILLI = 2**63 - 1
 _MOST_REPLICAS = 2**31 - 1
 """Proposals are cut to what an int32 holds."""
 
@@ -217,7 +218,7 @@ class Hpa:
         raw = self._proposal(spec_replicas, status_replicas, ready_pods, metrics)
         if raw is None:
             return Decision(now, spec_replicas, spec_replicas, "metrics could not be read")
-        raw = max(0, raw)  # a formula may be negative
+        raw = max(0, raw)  # a metric of type Value may be negative
         if self.spec.has_behavior:
             stabilized = self._stabilize(now, spec_replicas, raw)
             limited, reason = self._limit(now, spec_replicas, stabilized)
@@ -252,6 +253,9 @@ class Hpa:
         return replicas
 
     def _average(self, value_milli: int, target_milli: int, status_replicas: int) -> int:
+        if value_milli < 0:
+            # The controller sums values and takes any sum below zero for an overflow: it grows to the maximum.
+            value_milli = _MOST_MILLI
         per_all = float(target_milli) * float(status_replicas)
         # Division by zero replicas is Inf or NaN in Go: never within the tolerance.
         ratio = value_milli / per_all if per_all else math.inf
