@@ -57,7 +57,7 @@ def ours(trace: Trace) -> list[Told]:
             tick["milliseconds"] / 1000,
             spec_replicas=replicas,
             status_replicas=existing,
-            ready_pods=tick.get("readyPods", existing),
+            ready_pods=min(existing, tick.get("readyPods", existing)),
             metrics=metrics,
         )
         replicas = decision.replicas
@@ -135,8 +135,8 @@ def version() -> str:
 
 def record(case: hpa_cases.Case, asked: Oracle) -> str:
     """The golden file of a case; a tick and its answer per line, so that changes can be read."""
-    head = {"why": case.why, "kubernetes": version(), "trace": {**case.trace, "ticks": ...}}
-    del head["trace"]["ticks"]
+    trace = {key: value for key, value in case.trace.items() if key != "ticks"}
+    head = {"why": case.why, "kubernetes": version(), "trace": trace}
     answers = asked.ask(case.trace)
     lines = [f"    {json.dumps(each)}" for each in zip(case.trace["ticks"], answers, strict=True)]
     opened = json.dumps(head, indent=2).removesuffix("\n}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from chartproof.languages.quantity import parse_quantity
 from chartproof.simulate.hpa import (
     Decision,
     Hpa,
@@ -11,6 +12,7 @@ from chartproof.simulate.hpa import (
     PolicyType,
     ScalingRules,
     SelectPolicy,
+    approximate,
 )
 
 OUR_SCALE_UP = ScalingRules((Policy(PolicyType.PERCENT, 900, 15), Policy(PolicyType.PODS, 9, 15)), 0)
@@ -124,3 +126,34 @@ def test_every_decision_says_why() -> None:
     decision = _pass(hpa, 15, 2, load=1000)
     assert (decision.raw, decision.stabilized, decision.limited, decision.replicas) == (40, 40, 6, 6)
     assert decision.reason == "the maximum"
+
+
+def test_the_age_of_a_recommendation_is_exact_at_any_phase() -> None:
+    """In floats 375.001 - 300 is less than 75.001, and the window would last one pass too long."""
+    hpa = Hpa(HpaSpec(1, 100, OUR_SCALE_UP))
+    assert _pass(hpa, 75.001, 1, load=250).replicas == 10
+    assert _pass(hpa, 375.0, 10, load=25).replicas == 10
+    assert _pass(hpa, 375.001, 10, load=25).replicas == 1
+
+
+def test_without_a_behavior_a_pass_doubles_or_reaches_four() -> None:
+    hpa = Hpa(HpaSpec.of(1, 100, None))
+    assert [_pass(hpa, 15, 1, load=1e6).replicas, _pass(hpa, 30, 4, load=1e6).replicas] == [4, 8]
+
+
+def test_what_a_behavior_leaves_out_is_filled_in() -> None:
+    assert HpaSpec.of(1, 5, {}) == HpaSpec(1, 5)
+    written = {"scaleDown": {"selectPolicy": "Disabled", "tolerance": "200m"}}
+    rules = HpaSpec.of(1, 5, written).scale_down
+    assert (rules.select_policy, rules.tolerance, rules.policies) == (
+        "Disabled",
+        0.2,
+        HpaSpec(1, 5).scale_down.policies,
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "number"), [("0.3", 0.3), ("0.009", 0.009000000000000001), ("1e-1", 0.1), ("0", 0.0), ("1500m", 1.5)]
+)
+def test_a_tolerance_becomes_the_controllers_float(written: str, number: float) -> None:
+    assert approximate(parse_quantity(written)) == number

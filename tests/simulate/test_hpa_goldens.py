@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
+from chartproof.toolchain import pins
 from tests.simulate import hpa_traces
 from tests.simulate.hpa_cases import CASES
 
@@ -43,3 +45,11 @@ def test_we_do_what_the_real_controller_did(name: str) -> None:
 def test_the_real_controller_reaches(name: str, replicas: list[int]) -> None:
     """What the documents promise, read off the recordings."""
     assert [answer["replicas"] for _, answer in golden(name)["ticks"]] == replicas
+
+
+def test_the_oracle_is_of_the_kubernetes_that_the_embedded_cluster_runs() -> None:
+    modules = pins.modules()
+    assert modules["hpa-oracle"].version == modules["kubernetes"].version
+    text = (modules["hpa-oracle"].directory / "go.mod").read_text(encoding="utf-8")
+    versions = set(re.findall(r"^\tk8s\.io/\S+ => k8s\.io/\S+ v0\.(\S+)$", text, re.MULTILINE))
+    assert {f"1.{each}" for each in versions} == {modules["kubernetes"].version}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from chartproof import toolchain
@@ -21,7 +22,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
         allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    build = actions.add_parser("build", help="make sure that programs are there; all without NAME")
+    build = actions.add_parser("build", help="make sure that programs are there; all but optional ones without NAME")
     path = actions.add_parser("path", help="print where programs are, built first where missing")
     status = actions.add_parser("status", help="list every program, its version and its place")
     build.add_argument("names", nargs="*", metavar="NAME", help="e.g. helm")
@@ -35,18 +36,18 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
 
 
 def _build(arguments: argparse.Namespace) -> ExitCode:
-    toolchain.ensure(_names(arguments))
+    toolchain.ensure(_names(arguments, pins.usual()))
     return ExitCode.CLEAN
 
 
 def _path(arguments: argparse.Namespace) -> ExitCode:
-    for name in _names(arguments):
+    for name in _names(arguments, []):
         print(toolchain.resolve(name))
     return ExitCode.CLEAN
 
 
 def _status(arguments: argparse.Namespace) -> ExitCode:
-    locations = [toolchain.find(name) for name in _names(arguments)]
+    locations = [toolchain.find(name) for name in _names(arguments, pins.programs())]
     if arguments.format == "json":
         print(json.dumps({"programs": [_as_json(each) for each in locations]}, indent=2))
         return ExitCode.CLEAN
@@ -58,9 +59,9 @@ def _status(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.CLEAN
 
 
-def _names(arguments: argparse.Namespace) -> list[str]:
-    """The names asked for, each known; all of them where none is given."""
-    return [pins.program(name).name for name in arguments.names] or list(pins.programs())
+def _names(arguments: argparse.Namespace, otherwise: Iterable[str]) -> list[str]:
+    """The names asked for, each known, or the others where none is given."""
+    return [pins.program(name).name for name in arguments.names] or list(otherwise)
 
 
 def _as_json(location: Location) -> dict[str, str | None]:

@@ -6,7 +6,8 @@ binary floating point, truncation where Go truncates), same order of steps, same
 recommendations and scale events; it is compared with the real controller tick for tick. Counts
 beyond 32 bits in a policy's arithmetic, which Go leaves to the processor, are not modelled.
 
-Times are seconds on any clock. A pass happens every SYNC_SECONDS at a phase of its own.
+Times are seconds on any clock, kept in whole microseconds: whether a recommendation is exactly as old as a
+window must not hang on how a float was rounded. A pass happens every SYNC_SECONDS at a phase of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ DEFAULT_TOLERANCE = 0.1
 
 DEFAULT_DOWNSCALE_WINDOW_SECONDS = 300
 """`--horizontal-pod-autoscaler-downscale-stabilization`, where the behavior names no window."""
+
+_MICROSECONDS = 1_000_000
 
 _ALWAYS_REACHED = 4
 """Replicas that one pass may reach without a behavior, where doubling gives fewer."""
@@ -180,13 +183,13 @@ class Decision:
 @dataclass(slots=True)
 class _Recommendation:
     replicas: int
-    time: float
+    time: int
 
 
 @dataclass(slots=True)
 class _ScaleEvent:
     change: int
-    time: float
+    time: int
     outdated: bool = False
 
 
@@ -207,8 +210,9 @@ class Hpa:
         `spec_replicas` is what the target wants, `status_replicas` its pods that are not finished
         (ready or not, surge included), `ready_pods` those that are ready (only Value metrics ask).
         """
+        at = round(now * _MICROSECONDS)
         if not self._recommendations:
-            self._recommendations.append(_Recommendation(spec_replicas, now))
+            self._recommendations.append(_Recommendation(spec_replicas, at))
         if spec_replicas == 0:
             return Decision(now, 0, 0, "scaling is disabled at zero replicas")
         if spec_replicas > self.spec.max_replicas:
@@ -220,10 +224,10 @@ class Hpa:
             return Decision(now, spec_replicas, spec_replicas, "metrics could not be read")
         raw = max(0, raw)  # a metric of type Value may be negative
         if self.spec.has_behavior:
-            stabilized = self._stabilize(now, spec_replicas, raw)
-            limited, reason = self._limit(now, spec_replicas, stabilized)
+            stabilized = self._stabilize(at, spec_replicas, raw)
+            limited, reason = self._limit(at, spec_replicas, stabilized)
         else:
-            stabilized = self._highest_of_window(now, raw)
+            stabilized = self._highest_of_window(at, raw)
             limited, reason = self._limit_without_behavior(spec_replicas, stabilized)
         if stabilized != raw and limited == stabilized:
             reason = "held by the stabilization window"
@@ -279,9 +283,9 @@ class Hpa:
             up = up if self.spec.scale_up.tolerance is None else self.spec.scale_up.tolerance
         return (1.0 - down) <= ratio <= (1.0 + up)
 
-    def _stabilize(self, now: float, current: int, desired: int) -> int:
-        up_cutoff = now - self.spec.scale_up.stabilization_window_seconds
-        down_cutoff = now - self.spec.scale_down.stabilization_window_seconds
+    def _stabilize(self, now: int, current: int, desired: int) -> int:
+        up_cutoff = now - self.spec.scale_up.stabilization_window_seconds * _MICROSECONDS
+        down_cutoff = now - self.spec.scale_down.stabilization_window_seconds * _MICROSECONDS
         lowest, highest = desired, desired
         old: _Recommendation | None = None
         for each in self._recommendations:
@@ -294,15 +298,15 @@ class Hpa:
         self._remember(desired, now, instead_of=old)
         return min(max(current, lowest), highest)
 
-    def _highest_of_window(self, now: float, desired: int) -> int:
-        cutoff = now - DEFAULT_DOWNSCALE_WINDOW_SECONDS
+    def _highest_of_window(self, now: int, desired: int) -> int:
+        cutoff = now - DEFAULT_DOWNSCALE_WINDOW_SECONDS * _MICROSECONDS
         # Here one exactly as old as the window still counts; with a behavior it does not.
         highest = max(desired, *(each.replicas for each in self._recommendations if each.time >= cutoff), 0)
         old = next((each for each in reversed(self._recommendations) if each.time < cutoff), None)
         self._remember(desired, now, instead_of=old)
         return highest
 
-    def _remember(self, desired: int, now: float, *, instead_of: _Recommendation | None) -> None:
+    def _remember(self, desired: int, now: int, *, instead_of: _Recommendation | None) -> None:
         """Keep the raw proposal, in the slot of one that no window can see any more."""
         if instead_of is None:
             self._recommendations.append(_Recommendation(desired, now))
@@ -318,7 +322,7 @@ class Hpa:
             return allowed, "at most double" if limit < self.spec.max_replicas else "the maximum"
         return desired, "as the metrics ask"
 
-    def _limit(self, now: float, current: int, desired: int) -> tuple[int, str]:
+    def _limit(self, now: int, current: int, desired: int) -> tuple[int, str]:
         if desired > current:
             limit = max(current, self._up_limit(now, current))
             allowed = min(self.spec.max_replicas, limit)
@@ -331,7 +335,7 @@ class Hpa:
                 return allowed, "scale-down policies" if limit > self.spec.min_replicas else "the minimum"
         return desired, "as the metrics ask"
 
-    def _up_limit(self, now: float, current: int) -> int:
+    def _up_limit(self, now: int, current: int) -> int:
         rules = self.spec.scale_up
         if rules.select_policy is SelectPolicy.DISABLED:
             return current
@@ -344,7 +348,7 @@ class Hpa:
                 proposals.append(math.ceil(float(start) * (1 + policy.value / 100)))
         return min(proposals) if rules.select_policy is SelectPolicy.MIN else max(proposals)
 
-    def _down_limit(self, now: float, current: int) -> int:
+    def _down_limit(self, now: int, current: int) -> int:
         rules = self.spec.scale_down
         if rules.select_policy is SelectPolicy.DISABLED:
             return current
@@ -358,9 +362,9 @@ class Hpa:
         # The smallest change is the largest count.
         return max(proposals) if rules.select_policy is SelectPolicy.MIN else min(proposals)
 
-    def _period_start(self, now: float, current: int, policy: Policy) -> int:
+    def _period_start(self, now: int, current: int, policy: Policy) -> int:
         """Replicas at the start of the policy's period: the changes since then taken back."""
-        cutoff = now - policy.period_seconds
+        cutoff = now - policy.period_seconds * _MICROSECONDS
         added = sum(each.change for each in self._up_events if each.time > cutoff)
         deleted = sum(each.change for each in self._down_events if each.time > cutoff)
         return current - added + deleted
@@ -371,7 +375,7 @@ class Hpa:
             rules, events = (
                 (self.spec.scale_up, self._up_events) if change > 0 else (self.spec.scale_down, self._down_events)
             )
-            _store(events, abs(change), decision.time, rules.longest_period_seconds)
+            _store(events, abs(change), round(decision.time * _MICROSECONDS), rules.longest_period_seconds)
         return decision
 
 
@@ -384,9 +388,9 @@ def _replicas(proposal: float) -> int:
     return min(math.ceil(proposal), _MOST_REPLICAS)
 
 
-def _store(events: list[_ScaleEvent], change: int, now: float, longest_period_seconds: int) -> None:
+def _store(events: list[_ScaleEvent], change: int, now: int, longest_period_seconds: int) -> None:
     """Store a scale event, in the slot of the last one that every policy has forgotten."""
-    cutoff = now - longest_period_seconds
+    cutoff = now - longest_period_seconds * _MICROSECONDS
     for each in events:
         if each.time < cutoff:
             each.outdated = True

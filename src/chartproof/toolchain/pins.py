@@ -68,8 +68,9 @@ class Module:
     """A directory with go.mod and go.sum, from which one or more programs are built.
 
     `version` is that of the programs, `go` the oldest Go that builds them, `seconds` the duration
-    of a build on two cores from an empty build cache, `digest` names sources, pins, recipe and
-    platform: programs of the same digest are interchangeable.
+    of a build on two cores from an empty build cache, `optional` says that it is built only where
+    asked for by name, `digest` names sources, pins, recipe and platform: programs of the same digest
+    are interchangeable.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Module:
     go: Version
     ldflags: str
     seconds: int
+    optional: bool
     programs: tuple[Program, ...]
     digest: str
 
@@ -100,6 +102,11 @@ def modules() -> Mapping[str, Module]:
 def programs() -> Mapping[str, Program]:
     """Every program by its name."""
     return {each.name: each for module in modules().values() for each in module.programs}
+
+
+def usual() -> list[str]:
+    """Names of the programs that nobody needs to ask for by name."""
+    return [name for name, each in programs().items() if not modules()[each.module].optional]
 
 
 def program(name: str) -> Program:
@@ -135,6 +142,7 @@ def _module(directory: Path, entry: Mapping[str, Any], versions: Mapping[str, st
         go=parse_version(found[1]) if found else (),
         ldflags=ldflags,
         seconds=entry["seconds"],
+        optional=entry.get("optional", False),
         programs=tuple(_program(name, directory.name, each) for name, each in entry["programs"].items()),
         digest=_digest(directory, ldflags),
     )
