@@ -33,12 +33,12 @@ func run(parent context.Context, asked *trace) ([]outcome, error) {
 	if err := check(asked); err != nil {
 		return nil, err
 	}
-	target := &world{replicas: asked.Replicas, passes: make(chan struct{})}
-	ctx, stop := context.WithCancel(klog.NewContext(parent, target.logger()))
 	hpa, err := asked.autoscaler()
 	if err != nil {
 		return nil, err
 	}
+	target := &world{replicas: asked.Replicas, passes: make(chan struct{})}
+	ctx, stop := context.WithCancel(klog.NewContext(parent, target.logger()))
 	// The newer fake.NewClientset tracks managed fields, which costs ten times the rest of a pass.
 	client := fake.NewSimpleClientset(hpa)
 	factory := informers.NewSharedInformerFactory(client, informerResync)
