@@ -258,7 +258,8 @@ class Hpa:
 
     def _average(self, value_milli: int, target_milli: int, status_replicas: int) -> int:
         if value_milli < 0:
-            # The controller sums values and takes any sum below zero for an overflow: it grows to the maximum.
+            # The controller sums values and, from 1.34, takes any sum below zero for an overflow: it grows
+            # to the maximum, where older ones shrink to the minimum.
             value_milli = _MOST_MILLI
         per_all = float(target_milli) * float(status_replicas)
         # Division by zero replicas is Inf or NaN in Go: never within the tolerance.
