@@ -20,16 +20,7 @@ from chartproof.languages.cron import CronError, Schedule
 from chartproof.languages.cron import parse as parse_cron
 from chartproof.languages.formula import FormulaError, UnjudgedError
 from chartproof.languages.formula.run import go_integer
-from chartproof.simulate.hpa import (
-    DEFAULT_SCALE_DOWN,
-    DEFAULT_SCALE_UP,
-    HpaSpec,
-    Metric,
-    Policy,
-    PolicyType,
-    ScalingRules,
-    SelectPolicy,
-)
+from chartproof.simulate.hpa import HpaSpec, Metric
 from chartproof.simulate.promql import ManyToManyError, UnsupportedQueryError, compile_query
 from chartproof.simulate.series import Database
 
@@ -236,32 +227,9 @@ class Keda:
 
 def hpa_spec(autoscaler: Autoscaler) -> HpaSpec:
     """The HPA that KEDA makes: at least one replica, and the rendered behavior with the API server's defaults."""
-    return HpaSpec(
-        min_replicas=max(1, autoscaler.minimum or 0),
-        max_replicas=autoscaler.maximum or 1,
-        scale_up=_rules(autoscaler, "scaleUp", DEFAULT_SCALE_UP),
-        scale_down=_rules(autoscaler, "scaleDown", DEFAULT_SCALE_DOWN),
-    )
-
-
-def _rules(autoscaler: Autoscaler, direction: str, default: ScalingRules) -> ScalingRules:
-    written = autoscaler.scale_up if direction == "scaleUp" else autoscaler.scale_down
-    policies = tuple(
-        Policy(PolicyType(each.type), each.value, each.period_seconds)
-        for each in written.policies
-        if each.type in {"Pods", "Percent"}
-    )
-    path = ("behavior", direction, "tolerance")
-    if autoscaler.is_keda:
-        path = ("advanced", "horizontalPodAutoscalerConfig", *path)  # type: ignore[assignment]
-    tolerance = autoscaler.document.get("spec", *path)
-    window = written.window_seconds
-    return ScalingRules(
-        policies or default.policies,
-        default.stabilization_window_seconds if window is None else int(window),
-        SelectPolicy(written.select_policy),
-        float(tolerance) if tolerance is not None else None,
-    )
+    path = ("advanced", "horizontalPodAutoscalerConfig", "behavior") if autoscaler.is_keda else ("behavior",)
+    behavior = autoscaler.document.get("spec", *path)
+    return HpaSpec.of(max(1, autoscaler.minimum or 0), autoscaler.maximum or 1, behavior)
 
 
 # --- Triggers -----------------------------------------------------------------------------------------------------
