@@ -37,7 +37,7 @@ $(RENDERING): $(INSTALLED) ci/toolchain/programs.toml $(wildcard ci/toolchain/he
 	@touch $@
 
 # What tests compare with: Prometheus' own rule engine and KEDA's own formula code.
-$(ORACLES): $(INSTALLED) ci/toolchain/programs.toml $(wildcard ci/toolchain/promtool/go.* ci/toolchain/formula/*.*)
+$(ORACLES): $(INSTALLED) ci/toolchain/programs.toml $(wildcard ci/toolchain/prometheus/go.* ci/toolchain/formula/*.*)
 	$(CHARTPROOF) toolchain build promtool formula
 	@touch $@
 

@@ -47,7 +47,7 @@ def test_a_version_knows_its_order() -> None:
 
 
 def test_the_module_version_of_prometheus_becomes_that_of_its_programs() -> None:
-    module = pins.modules()["promtool"]
+    module = pins.modules()["prometheus"]
     minor = pins.pinned(module.directory)["github.com/prometheus/prometheus"].removeprefix("v0.3")
     assert module.version == f"3.{minor}"
 

@@ -68,7 +68,10 @@ def environment(go: golang.Go) -> Mapping[str, str]:
 def _compile(module: Module, go: golang.Go, scratch: Path) -> None:
     # `tool` is Go's name for everything on go.mod's tool lines; our own programs have sources here.
     packages = "." if any(module.directory.glob("*.go")) else "tool"
-    command = [str(go.command), "build", "-ldflags", module.ldflags, "-o", f"{scratch}/", packages]
+    command = [str(go.command), "build", "-ldflags", module.ldflags, "-o", f"{scratch}/"]
+    if module.tags:
+        command += ["-tags", ",".join(module.tags)]
+    command.append(packages)
     # A group of its own: an interrupt must end the compilers that go starts, and only those.
     with subprocess.Popen(
         command,

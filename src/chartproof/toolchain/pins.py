@@ -67,10 +67,10 @@ class Program:
 class Module:
     """A directory with go.mod and go.sum, from which one or more programs are built.
 
-    `version` is that of the programs, `go` the oldest Go that builds them, `seconds` the duration
-    of a build on two cores from an empty build cache, `optional` says that it is built only where
-    asked for by name, `digest` names sources, pins, recipe and platform: programs of the same digest
-    are interchangeable.
+    `version` is that of the programs, `go` the oldest Go that builds them, `tags` the build tags,
+    `seconds` the duration of a build on two cores from an empty build cache, `optional` says that it
+    is built only where asked for by name, `digest` names sources, pins, recipe and platform: programs
+    of the same digest are interchangeable.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Module:
     version: str
     go: Version
     ldflags: str
+    tags: tuple[str, ...]
     seconds: int
     optional: bool
     programs: tuple[Program, ...]
@@ -134,6 +135,7 @@ def _module(directory: Path, entry: Mapping[str, Any], versions: Mapping[str, st
     names = {name: other for name, other in versions.items() if name != directory.name}
     flags = ("-s", "-w", *entry.get("ldflags", ()))
     ldflags = " ".join(flags).format(version=version, major=major, minor=minor, **names)
+    tags = tuple(entry.get("tags", ()))
     found = re.search(r"^go (\d+(?:\.\d+)*)$", _read(directory / "go.mod"), re.MULTILINE)
     return Module(
         name=directory.name,
@@ -141,10 +143,11 @@ def _module(directory: Path, entry: Mapping[str, Any], versions: Mapping[str, st
         version=version,
         go=parse_version(found[1]) if found else (),
         ldflags=ldflags,
+        tags=tags,
         seconds=entry["seconds"],
         optional=entry.get("optional", False),
         programs=tuple(_program(name, directory.name, each) for name, each in entry["programs"].items()),
-        digest=_digest(directory, ldflags),
+        digest=_digest(directory, ldflags, tags),
     )
 
 
@@ -175,13 +178,13 @@ def _program_version(directory: Path, entry: Mapping[str, Any]) -> str:
     return version
 
 
-def _digest(directory: Path, ldflags: str) -> str:
+def _digest(directory: Path, ldflags: str, tags: tuple[str, ...] = ()) -> str:
     """Name what a build of `directory` depends on.
 
     The Go version is left out on purpose: looking a program up must not need Go.
     """
     sources = sorted(each for each in directory.iterdir() if each.suffix in {".mod", ".sum", ".go"})
-    recipe = [_RECIPE, BUILD_FLAGS, ldflags, sys.platform, platform.machine()]
+    recipe = [_RECIPE, BUILD_FLAGS, ldflags, *tags, sys.platform, platform.machine()]
     content = [(each.name, hashlib.sha256(each.read_bytes()).hexdigest()) for each in sources]
     return hashlib.sha256(json.dumps([recipe, content]).encode()).hexdigest()[:16]
 
