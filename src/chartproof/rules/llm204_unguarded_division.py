@@ -20,8 +20,9 @@ def unguarded_division(document: Document, context: Context) -> Iterator[Finding
         as `b > 0 ? a / b : 0` and `max(b, 1)` guard it.
 
     Why it hurts:
-        x/0 is infinite and 0/0 is not a number; KEDA turns both into the smallest integer there is, and the
-        autoscaler scales to its minimum, under any load.
+        x/0 is infinite and 0/0 is not a number; KEDA turns both into the smallest integer there is. Kubernetes
+        1.34 and newer take a sum below zero for an overflow and grow to the maximum; older ones shrink to the
+        minimum. Either way the load is not asked.
 
     Bad:
         `formula: waiting / running`
@@ -32,6 +33,7 @@ def unguarded_division(document: Document, context: Context) -> Iterator[Finding
     References:
         https://keda.sh/docs/latest/reference/scaledobject-spec/#scalingmodifiers
         https://github.com/kedacore/keda/blob/main/pkg/scaling/modifiers/formula.go
+        https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/controller/podautoscaler/replica_calculator.go
     """
     scaler = view(document, context)
     if scaler.formula is None or scaler.modifiers is None:
@@ -41,7 +43,7 @@ def unguarded_division(document: Document, context: Context) -> Iterator[Finding
         yield context.finding(
             document,
             f"the formula divides by {divisor}, which can be 0: KEDA then hands the autoscaler "
-            "-9223372036854775808 and it goes to its minimum",
+            "-9223372036854775808 and it goes to its maximum (Kubernetes 1.34 and newer) or minimum (older)",
             path=f"{scaler.modifiers.path}.formula",
             hint=f"guard it: {divisor} > 0 ? <division> : 0",
         )

@@ -41,8 +41,9 @@ def negative_or_nan_formula(document: Document, context: Context) -> Iterator[Fi
         With triggers of 0 or more, the formula has values below 0.
 
     Why it hurts:
-        KEDA passes a negative value on. The load that a subtraction takes away is not served: the workload sits
-        at its minimum, or counts as inactive, until the other term is exceeded.
+        KEDA passes a negative value on. It counts as inactive, so that a workload with minimum 0 is taken to
+        zero; above zero, Kubernetes 1.34 and newer take a sum below zero for an overflow and grow to the
+        maximum, and older ones shrink to the minimum.
 
     Bad:
         `formula: running - 5`
@@ -52,6 +53,7 @@ def negative_or_nan_formula(document: Document, context: Context) -> Iterator[Fi
 
     References:
         https://keda.sh/docs/latest/reference/scaledobject-spec/#scalingmodifiers
+        https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/controller/podautoscaler/replica_calculator.go
     """
     scaler = view(document, context)
     if scaler.formula is None or scaler.modifiers is None:
