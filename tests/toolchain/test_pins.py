@@ -15,7 +15,7 @@ GO_MODULES = sorted(each.parent for each in ROOT.glob("*/go.mod"))
 
 
 def test_every_program_of_the_harness_is_described() -> None:
-    assert {*toolchain.RENDERING, *toolchain.CONTROL_PLANE} <= set(pins.programs())
+    assert {*toolchain.RENDERING, *toolchain.CONTROL_PLANE, *toolchain.LIVE_LOOP} <= set(pins.programs())
 
 
 @pytest.mark.parametrize("directory", GO_MODULES, ids=lambda each: each.name)

@@ -17,6 +17,7 @@ from chartproof.toolchain.locate import Location, Origin, locate
 
 __all__ = [
     "CONTROL_PLANE",
+    "LIVE_LOOP",
     "RENDERING",
     "Location",
     "Origin",
@@ -39,6 +40,17 @@ CONTROL_PLANE = (
     "kwokctl",
 )
 """What the embedded cluster runs, besides helm."""
+
+LIVE_LOOP = (
+    "keda-operator",
+    "keda-adapter",
+    "keda-admission-webhooks",
+    "prometheus",
+    "prometheus-operator",
+    "kube-state-metrics",
+    "karpenter",
+)
+"""What runs on top of the control plane where autoscaling is to be seen at work."""
 
 
 @cache
