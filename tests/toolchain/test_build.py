@@ -20,10 +20,12 @@ FAKE_GO = """#!/bin/sh
 case "$1" in
   env) echo "$FAKE_GO_VERSION" ;;
   build)
-    echo "build in $PWD with $GOFLAGS CGO=$CGO_ENABLED" >> "$FAKE_GO_LOG"
+    echo "build in $PWD with $GOFLAGS CGO=$CGO_ENABLED: $*" >> "$FAKE_GO_LOG"
     eval "$FAKE_GO_BUILD"
     for word in "$@"; do case "$previous" in -o) out="$word" ;; esac; previous="$word"; done
-    printf '#!/bin/sh\\necho v0.8.0\\n' > "$out/kubeconform"; chmod +x "$out/kubeconform" ;;
+    for name in ${FAKE_GO_MAKES:-kubeconform}; do
+      printf '#!/bin/sh\\necho v0.8.0\\n' > "$out/$name"; chmod +x "$out/$name"
+    done ;;
 esac
 """
 
@@ -69,6 +71,21 @@ def test_a_build_is_reproducible_and_checksummed(log: Path, monkeypatch: pytest.
     assert "with -mod=readonly -trimpath -buildvcs=false CGO=0" in log.read_text()
     go = golang.find(())
     assert "GOOS" not in builder.environment(go)
+
+
+def test_a_program_gets_its_name_whatever_go_calls_it(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_GO_MAKES", "operator adapter webhooks")
+    paths = toolchain.ensure(["keda-operator", "keda-adapter", "keda-admission-webhooks"])
+    assert [each.name for each in paths.values()] == [*paths]
+    assert all(os.access(each, os.X_OK) for each in paths.values())
+    assert _builds(log) == 1
+    assert "-tags" not in log.read_text()
+
+
+def test_prometheus_is_built_with_the_discovery_of_kubernetes_only(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_GO_MAKES", "prometheus promtool")
+    toolchain.resolve("prometheus")
+    assert "-tags remove_all_sd,enable_kubernetes_sd tool" in log.read_text()
 
 
 def test_a_failed_build_says_why_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,21 @@ def test_pinned_programs_suit_themselves() -> None:
                 assert program.suits(pins.parse_version(module.version)), program.name
 
 
+def test_the_live_loop_is_there_without_asking_for_it() -> None:
+    assert {*toolchain.LIVE_LOOP} <= {*pins.usual()}
+
+
+def test_no_two_programs_have_one_name_and_every_one_is_a_tool_of_its_module() -> None:
+    built = [each.name for module in pins.modules().values() for each in module.programs]
+    assert len(built) == len(set(built))
+    for module in pins.modules().values():
+        if not any(module.directory.glob("*.go")):
+            tools = re.findall(r"^(?:tool |\t)(\S+)$", (module.directory / "go.mod").read_text(), re.MULTILINE)
+            # As `go build` names a program: by the last part of its path that is not a major version.
+            names = {re.sub(r"/v\d+$", "", each).rpartition("/")[2] for each in tools}
+            assert {each.built for each in module.programs} == names - {"", "("}, module.name
+
+
 def test_an_unknown_program_is_refused_with_those_that_exist() -> None:
     with pytest.raises(UsageError, match="kubeconform"):
         pins.program("helmet")
@@ -82,6 +97,7 @@ def test_the_digest_names_everything_that_a_build_depends_on(tmp_path: Path) -> 
     before = pins._digest(directory, "-s")
     assert pins._digest(directory, "-s") == before
     assert pins._digest(directory, "-s -w") != before
+    assert pins._digest(directory, "-s", ("netgo",)) != before
     source = directory / "main.go"
     source.write_text(source.read_text() + "\n// changed\n")
     assert pins._digest(directory, "-s") != before
