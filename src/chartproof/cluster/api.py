@@ -73,10 +73,8 @@ class Api:
 
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
-        config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-        cluster = config["clusters"][0]["cluster"]
-        self._server = urlsplit(cluster["server"])
-        self._line = _Line(self._server, _tls(cluster, config["users"][0]["user"]))
+        self._server, context = access(kubeconfig)
+        self._line = _Line(self._server, context)
         finalize(self, self._line.close)
 
     @cached_property
@@ -259,6 +257,13 @@ def _send(
     connection.request(method, url, body=payload, headers=headers)
     response = connection.getresponse()
     return response.status, response.read()
+
+
+def access(kubeconfig: Path) -> tuple[SplitResult, ssl.SSLContext]:
+    """Where the API server of a kubeconfig is, and trust and identity to talk to it."""
+    config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+    cluster = config["clusters"][0]["cluster"]
+    return urlsplit(cluster["server"]), _tls(cluster, config["users"][0]["user"])
 
 
 def _tls(cluster: Body, user: Body) -> ssl.SSLContext:
