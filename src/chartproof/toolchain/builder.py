@@ -111,7 +111,7 @@ def _remedy(module: Module, output: str) -> str:
     if "dial tcp" in output or "no such host" in output or "proxyconnect" in output:
         return f"modules could not be downloaded: check the network and GOPROXY; or {alternatives}"
     if "no space left" in output:
-        return "free some disk space: builds need up to 8 GB in Go's caches"
+        return "free some disk space: builds need up to 20 GB in Go's caches"
     if "checksum mismatch" in output:
         return "a download differs from go.sum: do not trust it; check GOPROXY"
     return alternatives
