@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
 
 from chartproof import toolchain
 from chartproof.cluster import processes
+from chartproof.cluster.ports import free_ports
 from chartproof.cluster.state import Place
 from chartproof.errors import ClusterError
 
@@ -76,7 +75,7 @@ def _create(place: Place, programs: Mapping[str, Path]) -> None:
 
 def _settings() -> dict[str, object]:
     """Configuration of kwokctl that has no flag: everything listens on the loopback interface."""
-    ports = dict(zip(_PORT_OPTIONS, _free_ports(len(_PORT_OPTIONS)), strict=True))
+    ports = dict(zip(_PORT_OPTIONS, free_ports(len(_PORT_OPTIONS)), strict=True))
     return {
         "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
         "kind": "KwokctlConfiguration",
@@ -124,12 +123,3 @@ def _complaints(place: Place) -> str:
         if lines:
             last.append(f"{log.stem}: {lines[-1]}")
     return "\n".join(last)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nothing uses; held together, so that all differ."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

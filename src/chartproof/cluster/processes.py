@@ -1,4 +1,4 @@
-"""Finds and ends the processes of a cluster, by the directory that their command line names."""
+"""What a process of a cluster is; finds and ends them by the directory that their command line names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from chartproof.errors import ClusterError
@@ -14,6 +15,23 @@ from chartproof.errors import ClusterError
 _PROC = Path("/proc")
 _SECONDS = 10
 _PAUSE_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """A process that the supervisor keeps running.
+
+    `command` starts with a path below `<directory>/bin/` or is `python -m chartproof.cluster.... DIRECTORY`: that is
+    how it is found again. `environment` is all that it gets besides PATH. `health` is a URL that answers 2xx while
+    all is well (certificates are not checked); without one, it is well while it runs. `log` is its file's name
+    without `.log`, where that is not the process's name.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    health: str = ""
+    log: str = ""
 
 
 def of_cluster(directory: Path) -> list[int]:
