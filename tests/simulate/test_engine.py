@@ -99,6 +99,28 @@ def test_nothing_is_lost_made_up_or_held_beyond_capacity(seed: int) -> None:
     assert engine.kv_tokens == 0
 
 
+def test_prompts_that_the_step_has_no_tokens_for_are_waiting() -> None:
+    engine = Engine(MODEL, 0.0)
+    for _ in range(5):
+        engine.submit(Job(0.0, 1500, 10))
+    engine.advance(0.01)
+    # One whole prompt and a part of the second fill the step of 2048 tokens.
+    assert (engine.running, engine.queued) == (2, 3)
+    engine.advance(5.0)
+    assert engine.queued == 0
+    assert len(engine.finished) == 5
+
+
+def test_aborted_prompts_take_no_tokens_of_the_next_step() -> None:
+    engine = Engine(MODEL, 0.0)
+    engine.submit(Job(0.0, 9000, 10))
+    engine.advance(0.01)
+    engine.abort()
+    engine.submit(Job(0.3, 100, 1))
+    engine.advance(0.4)
+    assert len(engine.finished) == 1
+
+
 def test_a_full_cache_puts_the_youngest_back_and_still_serves_it() -> None:
     engine = Engine(MODEL, 0.0)
     jobs = [Job(0.0, 900, 2000) for _ in range(20)]

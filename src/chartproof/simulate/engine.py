@@ -20,7 +20,7 @@ import heapq
 import math
 from collections import deque
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 
 from chartproof.catalog import Profile
 from chartproof.plan.throughput import profile_for
@@ -210,7 +210,7 @@ class Engine:
         self._ends.clear()
         self._prefilling.clear()
         self.waiting.clear()
-        self.kv_tokens = 0
+        self.kv_tokens = self._prompt_left = 0
         return dropped
 
     def advance(self, until: float) -> None:
@@ -227,23 +227,34 @@ class Engine:
                 self.time = until
 
     def _admit(self) -> None:
-        """Let waiting requests in, in order, while sequences and KV cache (with a step's growth) allow."""
+        """Let waiting requests in, in order, while the step's tokens, sequences and KV cache (with a step's growth) last.
+
+        What no token of the step is left for keeps waiting, and is counted as such: with long prompts the queue
+        is what shows that a replica is full (vLLM v1 `core/sched/scheduler.py`: `while waiting and token_budget > 0`).
+        """
         model, waiting = self.model, self.waiting
-        while waiting and self.running < model.max_sequences:
+        budget = self._step_budget - (self._prompt_left + sum(each.todo for each in islice(self._prefilling, 1, None)))
+        while waiting and budget > 0 and self.running < model.max_sequences:
             if self.kv_tokens + waiting[0].todo + self.running + 1 > model.kv_tokens and self.running:
                 break
             job = waiting.popleft()
             if not self._prefilling:
                 self._prompt_left = job.todo
             self.kv_tokens += job.todo
+            budget -= job.todo
             self._prefilling.append(job)
+
+    @property
+    def _step_budget(self) -> int:
+        """Tokens of prompts that the next step takes, beside one for each sequence."""
+        return max(1, self.model.step_tokens - len(self._running))
 
     def _prompt_step(self) -> None:
         """One step with parts of prompts; those that are whole get their first token at its end."""
         model = self.model
         self._make_room()
         sequences = len(self._running)
-        budget = max(1, model.step_tokens - sequences)
+        budget = self._step_budget
         computed = 0
         whole: list[Job] = []
         while self._prefilling and computed < budget:
