@@ -1,8 +1,8 @@
-"""Plays the cloud: makes the nodes that unschedulable pods need and the volumes that claims want.
+"""Plays the cloud of a light cluster: makes the nodes that unschedulable pods need and the volumes that claims want.
 
 Runs as a process of its own beside a cluster, as long as that lives:
 `python -m chartproof.cluster.cloud DIRECTORY`. Stands in for Karpenter and a storage driver; what
-they would refuse, it refuses, and says so in an event on the pod.
+they would refuse, it refuses, and says so in an event on the pod. A live cluster has Karpenter itself.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any
 from chartproof.catalog import Instance, catalog
 from chartproof.cluster import placement
 from chartproof.cluster.api import Api, ApiError
-from chartproof.cluster.objects import INSTANCE_TYPE, ZONES, node_for, volume_for
+from chartproof.cluster.objects import INSTANCE_TYPE, ZONES, node_for
 from chartproof.cluster.placement import NODE_POOL, Body, NoPlacement, Pool, Resources
 from chartproof.cluster.state import Place
+from chartproof.cluster.volumes import Volumes
 from chartproof.release import dig
 
 _PAUSE_SECONDS = 0.25
@@ -49,10 +50,11 @@ class Cloud:
         self._numbers = Counter[str]()
         self._nominated: dict[str, Nomination] = {}
         self._explained: dict[str, str] = {}
+        self._volumes = Volumes(api)
 
     def step(self) -> None:
         """Look once; give what is asked for and take back what nobody owns any more."""
-        self._provide_volumes()
+        self._volumes.step()
         pods = self._api.list("v1", "Pod")
         waiting = [pod for pod in pods if is_unschedulable(pod)]
         nodes = self._api.list("v1", "Node", labelSelector=NODE_POOL)
@@ -62,14 +64,6 @@ class Cloud:
         nodes = self._remove_orphans(nodes, {pool["metadata"]["name"] for pool in pools})
         for pod in waiting:
             self._provide_node(pod, pods, nodes, pools)
-
-    def _provide_volumes(self) -> None:
-        for claim in self._api.list("v1", "PersistentVolumeClaim"):
-            if dig(claim, "status", "phase") == "Pending" and not dig(claim, "spec", "volumeName"):
-                self._api.create(volume_for(claim))
-        for volume in self._api.list("v1", "PersistentVolume"):
-            if dig(volume, "status", "phase") == "Released":
-                self._api.delete("v1", "PersistentVolume", volume["metadata"]["name"])
 
     def _remove_orphans(self, nodes: list[dict[str, Any]], pools: set[str]) -> list[dict[str, Any]]:
         """Delete the nodes of deleted pools, as Karpenter does; return the others."""
