@@ -6,16 +6,10 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from chartproof.report.web_page import drawings, page
 from chartproof.simulate.run import Result, Subject
 from chartproof.simulate.traffic import Trace
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2933; }
-table { border-collapse: collapse; } th, td { padding: .25rem .7rem; border-bottom: 1px solid #d9e2ec; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; } th { text-align: left; }
-tr.ours { font-weight: 600; } svg { max-width: 100%; height: auto; } .note { color: #616e7c; }
-pre { background: #f5f7fa; padding: .8rem; overflow-x: auto; }
-"""
 #: Ticks that the page lists.
 _MOST_TICKS = 200
 
@@ -32,28 +26,19 @@ def write_page(
 ) -> None:
     """Write the page; `plots` are SVG files that are put into it, `summary` the text report of the first run."""
     estimate = "Engine speed is an estimate: no measured profile exists. " if subject.model.estimate else ""
-    drawings = "\n".join(_svg(each) for each in plots if each.suffix == ".svg")
-    title = html.escape(f"{subject.release.name} under {trace.name}")
-    path.write_text(
-        f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head><body>
-<h1>{title}</h1>
-<p class="note">{html.escape(estimate)}Simulated with seed {seed}. The controllers decide as the real ones, engines
-and nodes are models; docs/simulator-accuracy.md says how far to trust each figure.</p>
-<pre>{html.escape(summary)}</pre>
-{_table(results)}
-{drawings}
-{_ticks(results[0])}
-</body></html>
-""",
-        encoding="utf-8",
+    title = f"{subject.release.name} under {trace.name}"
+    note = (
+        f"{estimate}Simulated with seed {seed}. The controllers decide as the real ones, engines and nodes are models; "
+        "docs/simulator-accuracy.md says how far to trust each figure."
     )
-
-
-def _svg(path: Path) -> str:
-    """The drawing itself, without the XML head, which has no place inside HTML."""
-    text = path.read_text(encoding="utf-8")
-    return text[text.index("<svg") :]
+    parts = [
+        f'<p class="note">{html.escape(note)}</p>',
+        f"<pre>{html.escape(summary)}</pre>",
+        _table(results),
+        drawings(plots),
+        _ticks(results[0]),
+    ]
+    path.write_text(page(title, parts), encoding="utf-8")
 
 
 def _table(results: Sequence[Result]) -> str:

@@ -6,27 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from chartproof.report.sparkline import sparkline
 from chartproof.report.table import table
 from chartproof.simulate.baselines import dominates, mean_replicas, usd_per_million
 from chartproof.simulate.policies import Tick
 from chartproof.simulate.run import PERCENTILES, Options, Result, Subject
 from chartproof.simulate.traffic import Trace
 
-_BARS = "▁▂▃▄▅▆▇█"
-_WIDTH = 72
 #: Ticks that scaled which the text shows; JSON has all.
 _SHOWN_TICKS = 8
 _HOUR = 3600.0
-
-
-def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
-    """One line of bars from zero to the largest value; each bar is the largest of its share of the values."""
-    if not values:
-        return ""
-    width = min(width, len(values))
-    cells = [max(values[i * len(values) // width : (i + 1) * len(values) // width]) for i in range(width)]
-    top = max(cells) or 1.0
-    return "".join(" " if not each else _BARS[min(7, int(each / top * 7.999))] for each in cells)
 
 
 def describe(subject: Subject, trace: Trace, options: Options, results: Sequence[Result]) -> dict[str, Any]:
