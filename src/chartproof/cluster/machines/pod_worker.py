@@ -60,7 +60,7 @@ class PodNetwork(probes.Dispatch, Protocol):
 class ProgramFor(Protocol):
     """Says which program a container runs; None for one of which nothing is known."""
 
-    def __call__(self, pod: Body, container: Body, node: Body, release: Release) -> Server | None:
+    def __call__(self, pod: Body, container: Body, node: Body, release: Release, /) -> Server | None:
         """`pod` has its address in its status; `release` is what `chartproof.plan` reads."""
 
 
