@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chartproof.catalog import Instance
 from chartproof.cluster import placement
 from chartproof.cluster.placement import Body, Placement
 
@@ -43,7 +44,7 @@ def node_for(chosen: Placement, number: int) -> dict[str, Any]:
     name = f"{chosen.pool[:50]}-{number}"
     instance = chosen.instance
     extended = {placement.GPU: str(instance.gpu_count)} if instance.gpu_count else {}
-    disk = f"{instance.nvme_gigabytes or _EBS_GIGABYTES}G"
+    disk = disk_of(instance)
     common = {"pods": str(instance.allocatable_pods), "ephemeral-storage": disk, **extended}
     return {
         "apiVersion": "v1",
@@ -68,6 +69,11 @@ def node_for(chosen: Placement, number: int) -> dict[str, Any]:
             "nodeInfo": {"architecture": instance.architecture, "operatingSystem": "linux"},
         },
     }
+
+
+def disk_of(instance: Instance) -> str:
+    """Size of what holds images and emptyDirs: the local disks, else a volume."""
+    return f"{instance.nvme_gigabytes or _EBS_GIGABYTES}G"
 
 
 def volume_for(claim: Body) -> dict[str, Any]:
