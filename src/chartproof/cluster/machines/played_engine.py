@@ -40,12 +40,27 @@ class Buckets:
 class Ticket(Job):
     """A request in the batch, and whoever waits for its tokens."""
 
-    __slots__ = ("admitted", "cut", "last_token", "max_tokens", "name", "piece_due", "preemptions", "sent", "waiter")
+    __slots__ = (
+        *("admitted", "cut", "last_token", "max_tokens", "name", "piece_due"),
+        *("preemptions", "reason", "sent", "stream", "waiter"),
+    )
 
-    def __init__(self, arrival: float, prompt_tokens: int, answer_tokens: int, max_tokens: int | None) -> None:
+    def __init__(
+        self,
+        arrival: float,
+        prompt_tokens: int,
+        answer_tokens: int,
+        *,
+        max_tokens: int | None = None,
+        reason: str = "length",
+        stream: bool = False,
+    ) -> None:
         super().__init__(arrival, prompt_tokens, answer_tokens)
         #: What the client asked for, None where it left that open.
         self.max_tokens = max_tokens
+        #: Why it will end.
+        self.reason = reason
+        self.stream = stream
         self.admitted = math.nan
         self.last_token = math.nan
         self.preemptions = 0
@@ -112,9 +127,9 @@ class Meter:
         """Count a request that ended for this reason."""
         self.finished[reason] = self.finished.get(reason, 0) + 1
 
-    def count_finished(self, ticket: Ticket, reason: str) -> None:
+    def count_finished(self, ticket: Ticket) -> None:
         """Count a request whose answer is whole."""
-        self.count_end(reason)
+        self.count_end(ticket.reason)
         decoding = ticket.finish - ticket.first_token
         self.end_to_end.observe(ticket.end_to_end)
         self.queue.observe(ticket.admitted - ticket.arrival)
@@ -139,6 +154,8 @@ class MeteredEngine(Engine):
         # The API server bounds the queue before a request gets here, each engine in its own way.
         super().__init__(replace(model, queue_limit=None), time)
         self.meter = Meter(buckets)
+        #: Requests that got their first token since somebody looked.
+        self.first: list[Ticket] = []
         self._of_prompts = False
 
     def tokens_of(self, ticket: Ticket) -> int:
@@ -198,6 +215,7 @@ class MeteredEngine(Engine):
         if again:
             self.meter.inter_token_latency.observe(self.time - job.last_token)
         else:
+            self.first.append(job)
             self.meter.time_to_first_token.observe(job.time_to_first_token)
             self.meter.prompt_tokens += job.prompt_tokens
 
@@ -214,12 +232,21 @@ class MeteredEngine(Engine):
 class PlayedEngine:
     """A `MeteredEngine` that runs by the event loop's clock while somebody waits for it."""
 
-    def __init__(self, model: EngineModel, buckets: Buckets, speed: Speed, *, after: Callable[[], None]) -> None:
-        """`after` is called after each look at the batch."""
+    def __init__(
+        self,
+        model: EngineModel,
+        buckets: Buckets,
+        speed: Speed,
+        *,
+        first: Callable[[Ticket], None],
+        finished: Callable[[Ticket], None],
+    ) -> None:
+        """`first` and `finished` are told of every first token and every whole answer."""
         self._loop = asyncio.get_running_loop()
         self._speed = speed
         self._origin = self._loop.time()
-        self._after = after
+        self._first = first
+        self._finished = finished
         self._timer: asyncio.TimerHandle | None = None
         self._tickets: set[Ticket] = set()
         self.hung = False
@@ -239,12 +266,20 @@ class PlayedEngine:
         """Simulated seconds since the engine began."""
         return self._speed.simulated(self._loop.time() - self._origin)
 
-    def submit(self, prompt_tokens: int, answer_tokens: int, max_tokens: int | None) -> Ticket | None:
+    def submit(
+        self,
+        prompt_tokens: int,
+        answer_tokens: int,
+        *,
+        max_tokens: int | None = None,
+        reason: str = "length",
+        stream: bool = False,
+    ) -> Ticket | None:
         """Put a request into the queue; None where it is longer than the whole KV cache."""
         now = self.now()
         if not self.hung:
             self.engine.advance(now)
-        ticket = Ticket(now, prompt_tokens, answer_tokens, max_tokens)
+        ticket = Ticket(now, prompt_tokens, answer_tokens, max_tokens=max_tokens, reason=reason, stream=stream)
         if not self.engine.submit(ticket):
             return None
         self._tickets.add(ticket)
@@ -268,11 +303,13 @@ class PlayedEngine:
         while not ticket.done:
             await self._wake(ticket)
 
-    def give_up(self, ticket: Ticket) -> None:
-        """The client went away."""
-        if ticket in self._tickets:
-            self._tickets.discard(ticket)
-            self.engine.drop(ticket)
+    def give_up(self, ticket: Ticket) -> bool:
+        """The client went away; whether there was still something to give up."""
+        if ticket not in self._tickets:
+            return False
+        self._tickets.discard(ticket)
+        self.engine.drop(ticket)
+        return True
 
     def cut(self) -> None:
         """The process ended: nobody gets anything any more."""
@@ -304,10 +341,14 @@ class PlayedEngine:
         if self.hung:
             return
         engine.advance(self.now())
+        for ticket in engine.first:
+            self._first(ticket)
         for job in engine.finished:
             if isinstance(job, Ticket):
                 self._tickets.discard(job)
+                self._finished(job)
                 _set(job)
+        engine.first.clear()
         engine.finished.clear()
         engine.first_tokens.clear()
         real = self._loop.time()
@@ -323,7 +364,6 @@ class PlayedEngine:
         self._timer = None
         self.look()
         self._schedule()
-        self._after()
 
     async def _wake(self, ticket: Ticket) -> None:
         ticket.waiter = self._loop.create_future()

@@ -14,7 +14,7 @@ from itertools import accumulate, repeat
 
 from chartproof.cluster.machines.engine_metrics import Metric, State, family, kv_usage, one, samples
 from chartproof.cluster.machines.exposition import Family, Histogram, Labels, Summary, Value, labels
-from chartproof.cluster.machines.played_engine import Buckets, MeteredEngine
+from chartproof.cluster.machines.played_engine import Buckets, MeteredEngine, Ticket
 
 _FIRST_TOKEN = (0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 20, 40, 60, 80, 100, 200, 400)
 _END_TO_END = (*_FIRST_TOKEN, 600, 1200, 1800, 2400)
@@ -132,14 +132,16 @@ class StreamMeter:
         """Count a first token."""
         self._of(self.time_to_first_token, stream, self.buckets.first_token).observe(seconds)
 
-    def finished(self, seconds: float, per_token: float, prompt: int, answer: int, *, stream: bool) -> None:
+    def finished(self, ticket: Ticket) -> None:
         """Count a whole answer."""
-        key = _truth(stream)
+        key = _truth(ticket.stream)
         self.requests[key] = self.requests.get(key, 0) + 1
-        self.prompt_tokens[key] = self.prompt_tokens.get(key, 0) + prompt
-        self.answer_tokens[key] = self.answer_tokens.get(key, 0) + answer
-        self._of(self.end_to_end, stream, self.buckets.end_to_end).observe(seconds)
-        self._of(self.time_per_output_token, stream, self.buckets.inter_token).observe(per_token)
+        self.prompt_tokens[key] = self.prompt_tokens.get(key, 0) + ticket.prompt_tokens
+        self.answer_tokens[key] = self.answer_tokens.get(key, 0) + ticket.answer_tokens
+        self._of(self.end_to_end, ticket.stream, self.buckets.end_to_end).observe(ticket.end_to_end)
+        if ticket.answer_tokens > 1:
+            mean = (ticket.finish - ticket.first_token) / (ticket.answer_tokens - 1)
+            self._of(self.time_per_output_token, ticket.stream, self.buckets.inter_token).observe(mean)
 
     @staticmethod
     def _of(histograms: dict[str, Histogram], stream: bool, bounds: Sequence[float]) -> Histogram:
