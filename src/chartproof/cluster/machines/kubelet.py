@@ -53,6 +53,7 @@ class Kubelets:
         self._nodes = nodes
         self._speed = speed
         self._recorder = Recorder(client, speed, now)
+        self.now = now
         self._services = Services(client, network, speed, programs, self._recorder, Addresses(), now)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._orphaned: dict[str, asyncio.Task[None]] = {}
@@ -172,7 +173,7 @@ class Kubelets:
             "status": "True",
             "reason": "DeletionByPodGC",
             "message": "PodGC: node no longer exists",
-            "lastTransitionTime": lifecycle.timestamp(self._services.now()),
+            "lastTransitionTime": lifecycle.timestamp(self.now()),
         }
         try:
             if dig(pod, "status", "phase") not in TERMINAL:

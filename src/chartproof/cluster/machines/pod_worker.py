@@ -125,6 +125,16 @@ class PodWorker:
         """Whether the pod's Ready condition holds."""
         return any(each["type"] == "Ready" and each["status"] == "True" for each in self._conditions)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the pod is to be removed."""
+        return self._ending.is_set()
+
+    @property
+    def phase(self) -> str:
+        """The pod's phase, as it was written last."""
+        return str((self._written or {}).get("phase", "Pending"))
+
     def update(self, pod: Body) -> None:
         """The pod's object has changed: it may be marked for deletion, or with a shorter grace period."""
         before, self.pod = lifecycle.grace_seconds(self.pod), pod
