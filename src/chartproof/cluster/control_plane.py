@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from chartproof import toolchain
 from chartproof.cluster import processes
-from chartproof.cluster.ports import free_ports
+from chartproof.cluster.ports import LOOPBACK, free_ports
 from chartproof.cluster.state import Place
 from chartproof.errors import ClusterError
 
@@ -30,7 +32,23 @@ _PORT_OPTIONS = (
 )
 
 
-def start(place: Place) -> None:
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a control plane has beyond kwokctl's defaults."""
+
+    arguments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Further options, by component and name (without hyphens before it)."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Of kwokctl itself."""
+    stages: tuple[Mapping[str, Any], ...] = ()
+    """What kwok plays, instead of nodes and pods that become ready at once."""
+    scheduler: Mapping[str, object] = field(default_factory=dict)
+    """Fields of its KubeSchedulerConfiguration."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of every program."""
+
+
+def start(place: Place, settings: Settings | None = None) -> None:
     """Start etcd, API server, controller manager, scheduler and kwok, and wait until ready.
 
     Takes 3 to 5 s. Raises ClusterError with the last lines of the log that explains it.
@@ -38,7 +56,7 @@ def start(place: Place) -> None:
     programs = toolchain.ensure(toolchain.CONTROL_PLANE)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return _create(place, programs)
+            return _create(place, programs, settings or Settings())
         except ClusterError as error:
             # Between choosing a port and using it, another program may take it.
             if attempt == _ATTEMPTS or "address already in use" not in str(error):
@@ -53,12 +71,13 @@ def stop(place: Place) -> None:
     shutil.rmtree(place.directory, ignore_errors=True)
 
 
-def _create(place: Place, programs: Mapping[str, Path]) -> None:
+def _create(place: Place, programs: Mapping[str, Path], settings: Settings) -> None:
     place.directory.mkdir(parents=True, exist_ok=True)
-    settings = place.root / f"{place.name}.kwokctl.yaml"
-    settings.write_text(yaml.safe_dump(_settings()), encoding="utf-8")
+    file, scheduler = (place.root / f"{place.name}.{each}.yaml" for each in ("kwokctl", "scheduler"))
+    file.write_text(yaml.safe_dump_all([_kwokctl(settings, scheduler), *settings.stages]), encoding="utf-8")
+    scheduler.write_text(yaml.safe_dump({**_SCHEDULER, **settings.scheduler}), encoding="utf-8")
     command = [
-        *(str(programs["kwokctl"]), "--name", place.name, "--config", str(settings)),
+        *(str(programs["kwokctl"]), "--name", place.name, "--config", str(file)),
         *("create", "cluster", "--runtime", "binary", "--wait", f"{_READY_SECONDS}s"),
         # Empty: the user's own kubeconfig is none of our business.
         *("--kubeconfig", ""),
@@ -68,27 +87,41 @@ def _create(place: Place, programs: Mapping[str, Path]) -> None:
     for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
         command += [f"--{name}-binary", str(programs[name])]
     try:
-        _run(command, place, programs)
+        _run(command, place, programs, settings.environment)
     finally:
-        settings.unlink(missing_ok=True)
+        for each in (file, scheduler):
+            each.unlink(missing_ok=True)
 
 
-def _settings() -> dict[str, object]:
+_SCHEDULER = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+
+
+def _kwokctl(settings: Settings, scheduler: Path) -> dict[str, object]:
     """Configuration of kwokctl that has no flag: everything listens on the loopback interface."""
     ports = dict(zip(_PORT_OPTIONS, free_ports(len(_PORT_OPTIONS)), strict=True))
     return {
         "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
         "kind": "KwokctlConfiguration",
-        "options": {"bindAddress": "127.0.0.1", **ports},
+        "options": {
+            "bindAddress": LOOPBACK,
+            **ports,
+            **({"kubeSchedulerConfig": str(scheduler)} if settings.scheduler else {}),
+            **settings.options,
+        },
+        "componentsPatches": [
+            {"name": component, "extraArgs": [{"key": key, "value": value} for key, value in arguments.items()]}
+            for component, arguments in settings.arguments.items()
+        ],
     }
 
 
-def _run(command: list[str], place: Place, programs: Mapping[str, Path]) -> None:
+def _run(command: list[str], place: Place, programs: Mapping[str, Path], environment: Mapping[str, str]) -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("KWOK_")}
     with subprocess.Popen(
         command,
         env={
             **inherited,
+            **environment,
             "KWOK_WORKDIR": str(place.root),
             # kwokctl calls kubectl, which would fill the user's ~/.kube/cache.
             "KUBECACHEDIR": str(place.directory / "kube-cache"),

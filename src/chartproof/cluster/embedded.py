@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
-from chartproof.cluster import control_plane, processes, state
+from chartproof.cluster import control_plane, live_loop, processes, state, supervisor
 from chartproof.cluster.api import Api
+from chartproof.cluster.live import Live, LiveSettings
 from chartproof.cluster.objects import SYSTEM_NODE
 from chartproof.errors import ClusterError, UsageError
 from chartproof.release import dig
@@ -32,6 +33,8 @@ class Cluster:
 
     place: state.Place
     api: Api
+    live: LiveSettings | None = None
+    """Speed and ports of the live loop; None for a light cluster."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -61,6 +64,10 @@ class Status:
     running: bool
     nodes: int
     server: str
+    speed: float | None
+    """Of a live cluster; None for a light one."""
+    processes: list[supervisor.ProcessStatus]
+    """Of a live cluster, as its supervisor sees them."""
 
 
 def up(
@@ -68,8 +75,11 @@ def up(
     *,
     state_dir: Path | None = None,
     owner: state.Owner | None = None,
+    live: Live | None = None,
 ) -> Cluster:
     """Start a cluster with all definitions, a CPU node, and the cloud that makes GPU nodes.
+
+    With `live`, autoscaling is real: KEDA, Prometheus and Karpenter run too, and pods take their time.
 
     Raises UsageError where one of this name runs, ClusterError where it cannot be started; nothing
     is left running then, nor after an interrupt.
@@ -86,11 +96,15 @@ def up(
         control_plane.stop(place)
         try:
             place.claim(owner or state.Owner())
-            control_plane.start(place)
-            cluster = Cluster(place, Api(place.kubeconfig))
+            settings = LiveSettings.choose(live.pace) if live else None
+            control_plane.start(place, live_loop.control_plane_settings(place, live.pace) if live else None)
+            cluster = Cluster(place, Api(place.kubeconfig), settings)
             cluster.api.create(SYSTEM_NODE)
             _define_kinds(cluster.api)
-            _start_cloud(place)
+            if settings:
+                live_loop.start(place, cluster.api, settings)
+            else:
+                _start_cloud(place)
         except BaseException:
             with undisturbed():
                 down(name, state_dir=state_dir)
@@ -116,7 +130,7 @@ def attach(name: str = state.DEFAULT_NAME, *, state_dir: Path | None = None) -> 
             where=str(place.root),
             how=f"start it: chartproof cluster up --name {name}",
         )
-    return Cluster(place, Api(place.kubeconfig))
+    return Cluster(place, Api(place.kubeconfig), LiveSettings.find(place.directory))
 
 
 def status(state_dir: Path | None = None) -> list[Status]:
@@ -125,7 +139,7 @@ def status(state_dir: Path | None = None) -> list[Status]:
 
 
 @contextmanager
-def running(name: str = "", *, state_dir: Path | None = None) -> Iterator[Cluster]:
+def running(name: str = "", *, state_dir: Path | None = None, live: Live | None = None) -> Iterator[Cluster]:
     """A cluster for the duration of a block, ended whatever happens: error, Ctrl-C, SIGTERM.
 
     Without a name it gets one that no other process uses.
@@ -133,7 +147,7 @@ def running(name: str = "", *, state_dir: Path | None = None) -> Iterator[Cluste
     chosen = name or f"run-{os.getpid()}"
     with unwinding():
         try:
-            yield up(chosen, state_dir=state_dir, owner=state.Owner(os.getpid()))
+            yield up(chosen, state_dir=state_dir, owner=state.Owner(os.getpid()), live=live)
         finally:
             with undisturbed():
                 down(chosen, state_dir=state_dir)
@@ -149,7 +163,9 @@ def _status(place: state.Place) -> Status:
             nodes = len(Api(place.kubeconfig).list("v1", "Node"))
         except ClusterError:
             alive = False
-    return Status(place.name, place.directory, alive, nodes, server)
+    settings = LiveSettings.find(place.directory)
+    known = supervisor.status(place.directory) if alive else []
+    return Status(place.name, place.directory, alive, nodes, server, settings.speed if settings else None, known)
 
 
 def _sweep(state_dir: Path | None) -> None:

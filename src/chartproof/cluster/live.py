@@ -15,6 +15,21 @@ _FILE = "live.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Live:
+    """That a cluster shall be live, and how fast. Raises UsageError for a speed that is none."""
+
+    speed: float = DEFAULT_SPEED.factor
+
+    def __post_init__(self) -> None:
+        Speed(self.speed)
+
+    @property
+    def pace(self) -> Speed:
+        """The speed, to convert durations with."""
+        return Speed(self.speed)
+
+
+@dataclass(frozen=True, slots=True)
 class LiveSettings:
     """How fast a live cluster's time runs, and on which loopback ports its parts listen."""
 
@@ -64,10 +79,19 @@ class LiveSettings:
     @classmethod
     def load(cls, directory: Path) -> Self:
         """The settings of the live cluster in `directory`; raises ClusterError where there is none."""
-        file = directory / _FILE
-        try:
-            return cls(**json.loads(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        found = cls.find(directory)
+        if found is None:
             raise ClusterError(
-                "this cluster has no live loop", where=str(file), how="start it without --light: chartproof cluster up"
-            ) from None
+                "this cluster has no live loop",
+                where=str(directory),
+                how="start one without --light: chartproof cluster up",
+            )
+        return found
+
+    @classmethod
+    def find(cls, directory: Path) -> Self | None:
+        """The same, or None where the cluster is a light one."""
+        try:
+            return cls(**json.loads((directory / _FILE).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None

@@ -44,7 +44,7 @@ def of_cluster(directory: Path) -> list[int]:
     programs = f"{directory}/bin/"
     found = []
     for pid, words in _command_lines():
-        ours = "chartproof.cluster.cloud" in words and str(directory) in words
+        ours = str(directory) in words and any(each.startswith("chartproof.cluster.") for each in words)
         if pid != os.getpid() and words and (words[0].startswith(programs) or ours):
             found.append(pid)
     return found
@@ -58,7 +58,9 @@ def end(directory: Path) -> None:
     """
     deadline = time.monotonic() + _SECONDS
     while running := of_cluster(directory):
-        for pid in running:
+        # The supervisor first: it would start again what it sees ending.
+        supervisors = _supervisors(directory)
+        for pid in sorted(running, key=lambda each: each not in supervisors):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -70,6 +72,12 @@ def end(directory: Path) -> None:
                 how=f"kill {' '.join(map(str, running))}, then run `chartproof cluster down` again",
             )
         time.sleep(_PAUSE_SECONDS)
+
+
+def _supervisors(directory: Path) -> set[int]:
+    return {
+        pid for pid, words in _command_lines() if "chartproof.cluster.supervisor" in words and str(directory) in words
+    }
 
 
 def is_running(pid: int) -> bool:
