@@ -159,7 +159,13 @@ def _read_openapi(sources: Sources, entry: Mapping[str, str], name: str) -> dict
 def _custom_resources(
     sources: Sources, entry: Mapping[str, Any], path: str, object_meta: Mapping[str, Any]
 ) -> Iterator[Output]:
-    text = sources.read(entry["pins"], entry["module"], path)
+    local = entry.get("local")
+    text = (
+        (_ROOT / local / path).read_text(encoding="utf-8")
+        if local
+        else sources.read(entry["pins"], entry["module"], path)
+    )
+    source = f"{local or entry['module']} {path}"
     # A file may hold a comment as a document of its own.
     (definition,) = (each for each in yaml.load_all(text, Loader) if each)
     spec = definition["spec"]
@@ -170,10 +176,10 @@ def _custom_resources(
         try:
             whole = share(structural.convert(version["schema"]["openAPIV3Schema"]))
         except ValueError as error:
-            message = f"{entry['module']} {path}: {error}"
+            message = f"{source}: {error}"
             raise ValueError(message) from error
         schema = _finish(whole, kind, NAMES["subdomain"], Converter(object_meta, {}))
-        yield _output(kind, schema, f"{entry['module']} {path}")
+        yield _output(kind, schema, source)
 
 
 def _finish(schema: Schema, kind: Kind, name: Schema, converter: Converter) -> Schema:

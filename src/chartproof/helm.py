@@ -31,6 +31,8 @@ API_VERSIONS = (
     "karpenter.sh/v1/NodePool",
     "karpenter.k8s.aws/v1",
     "karpenter.k8s.aws/v1/EC2NodeClass",
+    "eks.amazonaws.com/v1",
+    "eks.amazonaws.com/v1/NodeClass",
     "leaderworkerset.x-k8s.io/v1",
     "leaderworkerset.x-k8s.io/v1/LeaderWorkerSet",
     "monitoring.coreos.com/v1",

@@ -66,7 +66,7 @@ def node_class(**values: object) -> Values:
         ("LLM325", "nodes.nodeClass.amiVersion", merged(AL2023, node_class(amiVersion="v20250801"))),
         ("LLM325", "nodes.nodeClass.amiVersion", merged(AL2023, node_class(amiVersion="v20260505"))),
         ("LLM017", "nodes.nodeClass.role", node_class(role="")),
-        ("LLM352", "nodes.nodeClass.create", nodes(nodeClassRef={"group": "eks.amazonaws.com"})),
+        ("LLM352", "nodes.nodeClassRef.group", nodes(nodeClassRef={"group": "eks.amazonaws.com"})),
         (
             "LLM331",
             "nodes.nodeClass.instanceStoreRaid0",

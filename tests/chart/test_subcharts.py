@@ -203,7 +203,7 @@ def test_objects_stay_within_63_characters(render: Render, name: str) -> None:
         (
             "LLM334",
             "device-plugin.enabled",
-            merged(PLUGIN, {"nodes": {"nodeClassRef": {"group": "eks.amazonaws.com"}}}),
+            merged(PLUGIN, {"nodes": {"provider": "autoMode"}}),
         ),
     ],
 )
@@ -289,7 +289,7 @@ def test_fetched_operator_takes_the_place_of_the_placeholder(render: Render, fet
     ("rule", "key", "values"),
     [
         ("LLM332", "gpu-operator.enabled", {}),
-        ("LLM352", "gpu-operator.enabled", merged(AL2023, {"nodes": {"nodeClassRef": {"group": "eks.amazonaws.com"}}})),
+        ("LLM352", "gpu-operator.enabled", merged(AL2023, {"nodes": {"provider": "autoMode"}})),
         ("LLM333", "gpu-operator.driver.enabled", merged(AL2023, {"gpu-operator": {"driver": {"enabled": True}}})),
         ("LLM333", "gpu-operator.toolkit.enabled", merged(AL2023, {"gpu-operator": {"toolkit": {"enabled": True}}})),
         ("LLM334", "device-plugin.enabled", merged(AL2023, PLUGIN)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,13 @@ def smoke(embedded_cluster: Cluster) -> Smoke:
     return Smoke(embedded_cluster, presets.CHART, tell=lambda _message: None, timeout_seconds=60)
 
 
+def platform_of(stem: str) -> str:
+    """The platform preset that a model preset's header asks for."""
+    found = re.search(r"^# Needs: (platform-[\w-]+);", presets.path_of(stem).read_text(), re.MULTILINE)
+    assert found, stem
+    return found[1]
+
+
 # Before the fixture below: a release of the same name cannot be installed twice.
 @pytest.mark.parametrize("stem", PLATFORMS)
 def test_a_platform_installs_and_leaves_nothing(smoke: Smoke, stem: str) -> None:
@@ -31,12 +39,15 @@ def test_a_platform_installs_and_leaves_nothing(smoke: Smoke, stem: str) -> None
 
 
 @pytest.fixture(scope="module")
-def platform(smoke: Smoke) -> Iterator[Outcome]:
-    with smoke.platform(presets.path_of("platform-eks")) as installed:
+def platform(smoke: Smoke, request: pytest.FixtureRequest) -> Iterator[Outcome]:
+    with smoke.platform(presets.path_of(request.param)) as installed:
         yield installed
 
 
-@pytest.mark.parametrize("stem", MODELS)
+# Module scope groups the models by platform: each is installed once.
+@pytest.mark.parametrize(
+    ("platform", "stem"), sorted((platform_of(stem), stem) for stem in MODELS), indirect=["platform"], scope="module"
+)
 def test_a_model_installs_runs_upgrades_and_leaves_nothing(smoke: Smoke, platform: Outcome, stem: str) -> None:
     model = smoke.model(presets.path_of(stem), platform)
     assert model.problems == []

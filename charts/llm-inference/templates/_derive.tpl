@@ -71,7 +71,7 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
       "modelName" (first $served)
       "weightsGigabytes" (get (get .Catalog.model "weightsGB" | default dict) .Values.model.precision | default 0.0 | float64)
       "delivery" $delivery
-      "nodeFamily" (ternary .Values.nodes.nodeClass.family "" (eq .Values.nodes.provider "karpenter"))
+      "nodeFamily" (include "llm-inference.nodes.family" .)
       "contextTokens" (get .Catalog.model "context" | default 0 | int64)
       "maxModelLen" ($engine.maxModelLen | default (get .Catalog.model "context") | default 0 | int64)
       "maxNumSeqs" ($engine.maxNumSeqs | default 256 | int64)) -}}

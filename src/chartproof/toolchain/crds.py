@@ -1,4 +1,4 @@
-"""The pinned CustomResourceDefinitions, copied once out of Go's module cache."""
+"""The pinned CustomResourceDefinitions, copied once out of Go's module cache, and those written by hand."""
 
 from __future__ import annotations
 
@@ -53,6 +53,9 @@ def _copy(pins: Path, target: Path) -> None:
         showing("fetching CustomResourceDefinitions", expected_seconds=_SECONDS),
         fresh_directory(target) as scratch,
     ):
+        # Of kinds that nobody publishes a definition of.
+        for path in pins.glob("*.yaml"):
+            shutil.copyfile(path, scratch / path.name)
         sources = _download(pins, go, list(wanted))
         for module, entry in wanted.items():
             for name in entry["files"]:

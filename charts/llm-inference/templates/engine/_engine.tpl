@@ -206,7 +206,7 @@ karpenter.sh/do-not-disrupt: {{ . | quote }}
 
 {{/* How long after its start Karpenter leaves a pod alone: its download and its startup budget; empty: not at all. */}}
 {{- define "llm-inference.engine.doNotDisrupt" -}}
-{{- if eq .Values.nodes.provider "karpenter" -}}
+{{- if has .Values.nodes.provider (list "karpenter" "autoMode") -}}
 {{-   if kindIs "invalid" .Values.engine.doNotDisrupt -}}
 {{-     printf "%ds" (add .Derived.transferSeconds .Derived.startupBudgetSeconds) -}}
 {{-   else -}}

@@ -93,7 +93,7 @@
 {{- if has (include "llm-inference.engine.service" .) (list "vllm") -}}
 {{-   $messages = append $messages "[LLM123] fullnameOverride: a Service named vllm gives every pod of the namespace a VLLM_PORT that engines fail on; write another name" -}}
 {{- end -}}
-{{- if and $engine.runtimeClassName (eq .Values.nodes.provider "karpenter") (eq .Values.nodes.nodeClass.family "bottlerocket") -}}
+{{- if and $engine.runtimeClassName (eq (include "llm-inference.nodes.family" .) "bottlerocket") -}}
 {{-   $messages = append $messages "[LLM016] engine.runtimeClassName: Bottlerocket has no runtime class of this kind, pods would not be created; remove it" -}}
 {{- end -}}
 {{- $messages = concat $messages (include "llm-inference.engine.violations.metadata" . | fromJsonArray) -}}

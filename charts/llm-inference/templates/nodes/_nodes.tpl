@@ -4,15 +4,41 @@ What the node templates share. The pool's name and label come from _names.tpl, i
 
 {{/* "true" where this release makes NodePools. */}}
 {{- define "llm-inference.nodes.pools.enabled" -}}
-{{- if and .Values.nodes.create (eq .Values.nodes.provider "karpenter") -}}true{{- end -}}
+{{- if and .Values.nodes.create (has .Values.nodes.provider (list "karpenter" "autoMode")) -}}true{{- end -}}
 {{- end -}}
 
-{{/* "true" where this release makes an EC2NodeClass. */}}
+{{/* "true" where this release makes a node class: an EC2NodeClass, or in EKS Auto Mode a NodeClass. */}}
 {{- define "llm-inference.nodes.class.enabled" -}}
-{{- if and .Values.nodes.nodeClass.create (eq .Values.nodes.provider "karpenter") -}}true{{- end -}}
+{{- if and .Values.nodes.nodeClass.create (has .Values.nodes.provider (list "karpenter" "autoMode")) -}}true{{- end -}}
 {{- end -}}
 
-{{/* Name of the EC2NodeClass this release makes. */}}
+{{/* The node class of the pools as YAML: the one that values name, else the one this release makes. */}}
+{{- define "llm-inference.nodes.classRef" -}}
+{{- $named := .Values.nodes.nodeClassRef -}}
+{{- $autoMode := eq .Values.nodes.provider "autoMode" -}}
+group: {{ $named.group | default (ternary "eks.amazonaws.com" "karpenter.k8s.aws" $autoMode) | quote }}
+kind: {{ $named.kind | default (ternary "NodeClass" "EC2NodeClass" $autoMode) | quote }}
+name: {{ $named.name | default (include "llm-inference.nodes.class.name" .) | quote }}
+{{- end -}}
+
+{{/*
+Operating system family of the nodes, which decides how fast images are pulled; empty where nothing is known. Auto Mode
+runs Bottlerocket with parallel pull on GPU instances (https://docs.aws.amazon.com/eks/latest/userguide/auto-accelerated.html).
+*/}}
+{{- define "llm-inference.nodes.family" -}}
+{{- if eq .Values.nodes.provider "autoMode" -}}
+bottlerocket
+{{- else if has .Values.nodes.provider (list "karpenter" "managedNodeGroup") -}}
+{{- .Values.nodes.nodeClass.family -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Age at which nodes are replaced: the value, else 30 days, or in Auto Mode, which ends nodes after 21 days, 14. */}}
+{{- define "llm-inference.nodes.expireAfter" -}}
+{{- .Values.nodes.expireAfter | default (ternary "336h" "720h" (eq .Values.nodes.provider "autoMode")) -}}
+{{- end -}}
+
+{{/* Name of the node class this release makes. */}}
 {{- define "llm-inference.nodes.class.name" -}}
 {{- .Values.nodes.nodeClass.name | default (include "llm-inference.fullname" .) -}}
 {{- end -}}
@@ -64,7 +90,8 @@ Empty where it is no version of the family.
 {{- range $name, $instance := .Catalog.instances -}}
 {{-   if le (int $instance.nvmeGigabytes) 0 }}{{ $without = append $without $name }}{{ end -}}
 {{- end -}}
-{{- if and .Values.nodes.nodeClass.instanceStoreRaid0 .Catalog.instances (not $without) -}}true{{- end -}}
+{{- /* Auto Mode decides by itself: it takes the disks only where ephemeralStorage is at least as large as they are. */ -}}
+{{- if and .Values.nodes.nodeClass.instanceStoreRaid0 (ne .Values.nodes.provider "autoMode") .Catalog.instances (not $without) -}}true{{- end -}}
 {{- end -}}
 
 {{/*

@@ -2,13 +2,17 @@
 {{- define "llm-inference.nodes.violations" -}}
 {{- $messages := list -}}
 {{- $nodes := .Values.nodes -}}
-{{- if and (ne $nodes.provider "karpenter") (or $nodes.create $nodes.nodeClass.create) -}}
-{{-   $messages = append $messages (printf "[LLM016] nodes.provider: `%s` makes no nodes, while nodes.create or nodes.nodeClass.create asks for them; write karpenter, or false for both" $nodes.provider) -}}
+{{- $autoMode := eq $nodes.provider "autoMode" -}}
+{{- if and (not (has $nodes.provider (list "karpenter" "autoMode"))) (or $nodes.create $nodes.nodeClass.create) -}}
+{{-   $messages = append $messages (printf "[LLM016] nodes.provider: `%s` makes no nodes, while nodes.create or nodes.nodeClass.create asks for them; write karpenter or autoMode, or false for both" $nodes.provider) -}}
+{{- end -}}
+{{- if and (eq $nodes.provider "karpenter") (eq (toString $nodes.nodeClassRef.group) "eks.amazonaws.com") -}}
+{{-   $messages = append $messages "[LLM352] nodes.nodeClassRef.group: a node class of EKS Auto Mode, while nodes.provider is karpenter; write nodes.provider autoMode" -}}
 {{- end -}}
 {{- if hasKey $nodes.labels (include "llm-inference.pool.label" .) -}}
 {{-   $messages = append $messages (printf "[LLM016] nodes.labels: `%s` is set by the chart; write its value in nodes.poolName" (include "llm-inference.pool.label" .)) -}}
 {{- end -}}
-{{- if eq $nodes.provider "karpenter" -}}
+{{- if ne $nodes.provider "existing" -}}
 {{-   $messages = concat $messages (include "llm-inference.nodes.violations.instances" . | fromJsonArray) -}}
 {{- end -}}
 {{- if include "llm-inference.nodes.pools.enabled" . -}}
@@ -16,8 +20,12 @@
 {{-   $messages = append $messages (include "llm-inference.prerequisite.violation" (dict "root" . "api" "karpenter.sh/v1/NodePool" "key" "nodes.create")) -}}
 {{- end -}}
 {{- if include "llm-inference.nodes.class.enabled" . -}}
+{{-   if not $autoMode -}}
+{{-     $messages = concat $messages (include "llm-inference.nodes.violations.image" . | fromJsonArray) -}}
+{{-   end -}}
 {{-   $messages = concat $messages (include "llm-inference.nodes.violations.class" . | fromJsonArray) (include "llm-inference.nodes.violations.volumes" . | fromJsonArray) -}}
-{{-   $messages = append $messages (include "llm-inference.prerequisite.violation" (dict "root" . "api" "karpenter.k8s.aws/v1/EC2NodeClass" "key" "nodes.nodeClass.create")) -}}
+{{-   $api := ternary "eks.amazonaws.com/v1/NodeClass" "karpenter.k8s.aws/v1/EC2NodeClass" $autoMode -}}
+{{-   $messages = append $messages (include "llm-inference.prerequisite.violation" (dict "root" . "api" $api "key" "nodes.nodeClass.create")) -}}
 {{- end -}}
 {{- $messages = concat $messages (include "llm-inference.nodes.violations.subcharts" . | fromJsonArray) -}}
 {{- compact $messages | join "\n" -}}
@@ -103,7 +111,14 @@
 {{- define "llm-inference.nodes.violations.disruption" -}}
 {{- $messages := list -}}
 {{- $nodes := .Values.nodes -}}
-{{- $durations := dict "nodes.expireAfter" $nodes.expireAfter "nodes.disruption.consolidateAfter" $nodes.disruption.consolidateAfter -}}
+{{- $expireAfter := include "llm-inference.nodes.expireAfter" . -}}
+{{- if eq $nodes.provider "autoMode" -}}
+{{-   $age := include "llm-inference.nodes.seconds" $expireAfter -}}
+{{-   if or (eq $expireAfter "Never") (and $age (gt (int $age) 1814400)) -}}
+{{-     $messages = append $messages (printf "[LLM352] nodes.expireAfter: EKS Auto Mode ends every node after 21 days, not after %s; write at most 504h" $expireAfter) -}}
+{{-   end -}}
+{{- end -}}
+{{- $durations := dict "nodes.expireAfter" $expireAfter "nodes.disruption.consolidateAfter" $nodes.disruption.consolidateAfter -}}
 {{- range $key, $duration := $durations -}}
 {{-   if and (ne $duration "Never") (not (include "llm-inference.nodes.seconds" $duration)) -}}
 {{-     $messages = append $messages (printf "[LLM316] %s: `%s` is no duration of Karpenter, which has no days; write hours, minutes or seconds (720h), or Never" $key $duration) -}}
@@ -135,6 +150,24 @@
 
 {{/* The node class. */}}
 {{- define "llm-inference.nodes.violations.class" -}}
+{{- $messages := list -}}
+{{- $class := .Values.nodes.nodeClass -}}
+{{- if not $class.role -}}
+{{-   $messages = append $messages "[LLM017] nodes.nodeClass.role: nodes cannot join without an IAM role; write its name" -}}
+{{- end -}}
+{{- range $key := list "subnetTags" "securityGroupTags" -}}
+{{-   if not (get $class $key) -}}
+{{-     $messages = append $messages (printf "[LLM017] nodes.nodeClass.%s: selects nothing; write the tags, e.g. karpenter.sh/discovery: <cluster>" $key) -}}
+{{-   end -}}
+{{- end -}}
+{{- if and (eq .Values.nodes.provider "autoMode") $class.amiVersion -}}
+{{-   $messages = append $messages "[LLM352] nodes.nodeClass.amiVersion: EKS Auto Mode chooses the image itself; write null, or nodes.provider karpenter" -}}
+{{- end -}}
+{{- toJson $messages -}}
+{{- end -}}
+
+{{/* What an EC2NodeClass says about the nodes' image and disks; Auto Mode decides these itself. */}}
+{{- define "llm-inference.nodes.violations.image" -}}
 {{- include "llm-inference.nodes.facts" . -}}
 {{- $messages := list -}}
 {{- $class := .Values.nodes.nodeClass -}}
@@ -154,17 +187,6 @@
 {{-   with get $system.broken (trimPrefix "v" $version) -}}
 {{-     $messages = append $messages (printf "[LLM325] nodes.nodeClass.amiVersion: of %s %s, %s; write %s" $class.family $version . $system.amiVersion) -}}
 {{-   end -}}
-{{- end -}}
-{{- if not $class.role -}}
-{{-   $messages = append $messages "[LLM017] nodes.nodeClass.role: nodes cannot join without an IAM role; write its name" -}}
-{{- end -}}
-{{- range $key := list "subnetTags" "securityGroupTags" -}}
-{{-   if not (get $class $key) -}}
-{{-     $messages = append $messages (printf "[LLM017] nodes.nodeClass.%s: selects nothing; write the tags, e.g. karpenter.sh/discovery: <cluster>" $key) -}}
-{{-   end -}}
-{{- end -}}
-{{- if eq $.Values.nodes.nodeClassRef.group "eks.amazonaws.com" -}}
-{{-   $messages = append $messages "[LLM352] nodes.nodeClass.create: EKS Auto Mode knows no EC2NodeClass; write false and name its NodeClass in nodes.nodeClassRef" -}}
 {{- end -}}
 {{- if $class.instanceStoreRaid0 -}}
 {{-   range $type := .Catalog.instanceTypes -}}
@@ -195,7 +217,7 @@
 {{- if lt $gibibytes (int64 $least) -}}
 {{-   $messages = append $messages (printf "[LLM327] nodes.nodeClass.dataVolume.size: %s does not hold the unpacked image, downloaded weights and the system's own; write at least %dGi, or null" $data.size $least) -}}
 {{- end -}}
-{{- if and (eq $class.family "bottlerocket") (lt (include "llm-inference.quantity.mebibytes" $class.rootVolume.size | int64) 4096) -}}
+{{- if and (eq .Values.nodes.provider "karpenter") (eq $class.family "bottlerocket") (lt (include "llm-inference.quantity.mebibytes" $class.rootVolume.size | int64) 4096) -}}
 {{-   $messages = append $messages (printf "[LLM327] nodes.nodeClass.rootVolume.size: Bottlerocket's system does not fit %s; write at least 4Gi" $class.rootVolume.size) -}}
 {{- end -}}
 {{- if gt (float64 $data.throughput) (mulf (float64 $data.iops) (float64 $gp3.throughputPerIops)) -}}
@@ -215,9 +237,10 @@
 {{- $operator := get .Values "gpu-operator" | default dict -}}
 {{- $plugin := get .Values "device-plugin" | default dict -}}
 {{- $exporter := get .Values "dcgm-exporter" | default dict -}}
-{{- $karpenter := eq $nodes.provider "karpenter" -}}
+{{- /* Nodes whose image EKS makes: Karpenter's and managed node groups'. */ -}}
+{{- $eks := has $nodes.provider (list "karpenter" "managedNodeGroup") -}}
 {{- $system := get .NodeFacts.operatingSystems $nodes.nodeClass.family -}}
-{{- $autoMode := and $karpenter (eq $nodes.nodeClassRef.group "eks.amazonaws.com") -}}
+{{- $autoMode := eq $nodes.provider "autoMode" -}}
 {{- if $operator.enabled -}}
 {{- /* The placeholder in charts/gpu-operator has version 0.0.0; once the real chart is there, it is the one seen here. */ -}}
 {{-   $chart := get (get .Subcharts "gpu-operator" | default dict) "Chart" -}}
@@ -226,9 +249,9 @@
 {{-   end -}}
 {{-   if $autoMode -}}
 {{-     $messages = append $messages "[LLM352] gpu-operator.enabled: nodes of EKS Auto Mode bring driver and device plugin and take no operator; write false" -}}
-{{-   else if and $karpenter (eq $nodes.nodeClass.family "bottlerocket") -}}
+{{-   else if and $eks (eq $nodes.nodeClass.family "bottlerocket") -}}
 {{-     $messages = append $messages "[LLM332] gpu-operator.enabled: NVIDIA's operator does not support Bottlerocket, which brings driver and device plugin itself; write false, or nodes.nodeClass.family al2023" -}}
-{{-   else if $karpenter -}}
+{{-   else if $eks -}}
 {{-     range $operand := list "driver" "toolkit" -}}
 {{-       $settings := get $operator $operand | default dict -}}
 {{-       if ne (toString (get $settings "enabled")) "false" -}}
@@ -247,7 +270,7 @@
 {{- if $plugin.enabled -}}
 {{-   if $autoMode -}}
 {{-     $messages = append $messages "[LLM334] device-plugin.enabled: nodes of EKS Auto Mode have their own device plugin; write false" -}}
-{{-   else if and $karpenter $system.bringsDevicePlugin -}}
+{{-   else if and $eks $system.bringsDevicePlugin -}}
 {{-     $messages = append $messages (printf "[LLM334] device-plugin.enabled: %s has its own device plugin, and two of them hand out the same GPUs; write false, or nodes.nodeClass.family al2023" $nodes.nodeClass.family) -}}
 {{-   end -}}
 {{-   if and $operator.enabled (ne (toString (get (get $operator "devicePlugin" | default dict) "enabled")) "false") -}}
