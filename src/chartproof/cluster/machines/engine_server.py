@@ -54,7 +54,7 @@ EXIT_INTERRUPTED = 130
 TEARDOWN_SECONDS = 5.0
 #: Seconds until the API server notices that its engine died (`VLLM_WATCHDOG_TIME_S`).
 WATCHDOG_SECONDS = 5.0
-#: Seconds of SGLang's first request to itself: it sleeps for one before (`_execute_server_warmup`); the other: estimate.
+#: Seconds of SGLang's first request to itself: it sleeps for one before (`_execute_server_warmup`).
 WARM_UP_SECONDS = 2.0
 #: Seconds between SGLang's looks at what is left after SIGTERM (`sigterm_watchdog`).
 DRAIN_LOOK_SECONDS = 5.0
@@ -75,7 +75,8 @@ class Settings:
     """What the command line and the plan say of one engine. Seconds are simulated.
 
     `drain_seconds` is 0 where SIGTERM gives up what runs; `request_limit` None: no bound. `api_keys` are those that are
-    known; where `key_needed` and none is known, any will do. `failure`: why the engine ends instead of serving.
+    known; where `key_needed` and none is known, any will do. `reachable`: it listens on more than the loopback address.
+    `failure`: why the engine ends instead of serving.
     """
 
     engine: str
@@ -85,6 +86,7 @@ class Settings:
     model: EngineModel
     gpu_memory_utilization: float
     load_seconds: float
+    reachable: bool = True
     drain_seconds: float = 0.0
     request_limit: int | None = None
     key_needed: bool = False
@@ -110,7 +112,7 @@ class EngineServer:
         occupy: Callable[[EngineServer], Callable[[], None]] | None = None,
     ) -> None:
         self.settings = settings
-        self.ports: tuple[int, ...] = (settings.port,)
+        self.ports: tuple[int, ...] = (settings.port,) if settings.reachable else ()
         self.exit_reason = ""
         self._speed = speed
         self._occupy = occupy
@@ -280,6 +282,13 @@ class EngineServer:
             return 0.0
         self._played.look()
         return self._played.engine.busy_seconds
+
+    @property
+    def memory_share(self) -> float:
+        """Share of its GPUs' usable memory that it holds; it grows while it loads."""
+        loading = self.settings.load_seconds
+        loaded = self._speed.simulated(self._loop.time() - self._started) / loading if loading else 1.0
+        return self.settings.gpu_memory_utilization * min(1.0, loaded)
 
     @property
     def running(self) -> int:
