@@ -2,7 +2,8 @@
 
     GET  /state
     POST /pods/NAMESPACE/NAME/{hang,unhang,oom,kill}
-    POST /nodes/NAME/{lose,spot-notice,no-gpu}        NAME `next` for no-gpu: the next one that registers
+    POST /nodes/NAME/{lose,spot-notice,no-gpu}
+    POST /nodepools/NAME/{withhold-gpus,return-gpus}  of nodes that register from now on
     POST /network/break   {"host": PATTERN, "mode": "refuse" | "error" | "nan" | "stale" | "empty"}
     POST /network/mend    {"host": PATTERN}
 
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -32,6 +33,7 @@ from chartproof.errors import ChartproofError, UsageError
 from chartproof.release import dig
 
 Body = Mapping[str, Any]
+Fault = TypeVar("Fault")
 
 
 class Breakable(Protocol):
@@ -77,6 +79,7 @@ class Control:
         found.router.add_get("/state", self._state)
         found.router.add_post("/pods/{namespace}/{name}/{fault}", self._pod)
         found.router.add_post("/nodes/{name}/{fault}", self._node)
+        found.router.add_post("/nodepools/{name}/{fault}", self._node_pool)
         found.router.add_post("/network/{fault}", self._break)
         return found
 
@@ -126,21 +129,23 @@ class Control:
             "oom": self._faults.out_of_memory,
             "kill": self._faults.kill,
         }
-        fault = _chosen(faults, request)
-        fault(request.match_info["namespace"], request.match_info["name"])
+        _chosen(faults, request)(request.match_info["namespace"], request.match_info["name"])
         return web.json_response({})
 
     async def _node(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        match request.match_info["fault"]:
-            case "lose":
-                self._faults.lose(name)
-            case "spot-notice":
-                await self._faults.spot_notice(name)
-            case "no-gpu":
-                await self._faults.no_gpu(name)
-            case other:
-                raise _unknown(other, ("lose", "spot-notice", "no-gpu"))
+        faults: Mapping[str, Callable[[str], Awaitable[None] | None]] = {
+            "lose": self._faults.lose,
+            "spot-notice": self._faults.spot_notice,
+            "no-gpu": self._faults.without_gpu,
+        }
+        waiting = _chosen(faults, request)(request.match_info["name"])
+        if waiting is not None:
+            await waiting
+        return web.json_response({})
+
+    async def _node_pool(self, request: web.Request) -> web.Response:
+        faults = {"withhold-gpus": self._faults.withhold_gpus, "return-gpus": self._faults.return_gpus}
+        await _chosen(faults, request)(request.match_info["name"])
         return web.json_response({})
 
     async def _break(self, request: web.Request) -> web.Response:
@@ -149,13 +154,11 @@ class Control:
             host, mode = str(body["host"]), body.get("mode", "")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError("the body names no host", how='send {"host": "10.64.*", "mode": "refuse"}') from None
-        match request.match_info["fault"]:
-            case "break":
-                self._network.break_host(host, mode)
-            case "mend":
-                self._network.mend(host)
-            case other:
-                raise _unknown(other, ("break", "mend"))
+        faults: Mapping[str, Callable[[], None]] = {
+            "break": lambda: self._network.break_host(host, mode),
+            "mend": lambda: self._network.mend(host),
+        }
+        _chosen(faults, request)()
         return web.json_response({})
 
 
@@ -193,16 +196,12 @@ def _word(state: State) -> str:
             return reason
 
 
-def _chosen(faults: Mapping[str, Callable[[str, str], None]], request: web.Request) -> Callable[[str, str], None]:
+def _chosen(faults: Mapping[str, Fault], request: web.Request) -> Fault:
     name = request.match_info["fault"]
     if name not in faults:
-        raise _unknown(name, tuple(faults))
+        message = f"no such fault: {name}; there are {', '.join(faults)}"
+        raise web.HTTPNotFound(text=json.dumps({"error": message}), content_type="application/json")
     return faults[name]
-
-
-def _unknown(fault: str, known: tuple[str, ...]) -> web.HTTPNotFound:
-    message = f"no such fault: {fault}; there are {', '.join(known)}"
-    return web.HTTPNotFound(text=json.dumps({"error": message}), content_type="application/json")
 
 
 @web.middleware
