@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from chartproof.catalog import Instance, catalog
@@ -25,7 +27,8 @@ from chartproof.cluster.placement import CAPACITY_TYPE, GPU, NODE_POOL, ZONE, Bo
 from chartproof.cluster.processes import ProcessSpec
 from chartproof.cluster.speed import Speed
 from chartproof.cluster.state import Place
-from chartproof.errors import UsageError
+from chartproof.errors import ClusterError, UsageError
+from chartproof.languages.quantity import parse_quantity
 from chartproof.release import dig
 
 PROGRAM = "karpenter"
@@ -75,6 +78,7 @@ _GATES = (
     *("NodeOverlay", "StaticCapacity", "CapacityBuffer"),
 )
 _PAUSE_SECONDS = 0.5
+_POLICY_SECONDS, _POLICY_PAUSE_SECONDS = 15, 0.1
 _NODE_CLAIM = ("karpenter.sh/v1", "NodeClaim")
 
 log = logging.getLogger(__name__)
@@ -201,7 +205,7 @@ def _report(api: Api, body: Body, path: str) -> None:
     if GPU not in dig(body, "status", "allocatable", default={}):
         wanted.pop(GPU, None)  # the machine did not find it
     have = dig(body, "status", "capacity", default={})
-    if any(have.get(key) != value for key, value in wanted.items()):
+    if any(key not in have or parse_quantity(have[key]) != parse_quantity(value) for key, value in wanted.items()):
         api.patch(path, {"status": {"capacity": wanted}})
 
 
@@ -235,7 +239,9 @@ def spot_notice(api: Api, node: str, speed: Speed) -> float:
             where=f"Node/{node}",
             how=f"choose a node labelled {CAPACITY_TYPE}=spot",
         )
-    claim = _claim_of(api, body)
+    claim = _find_claim(api, body)
+    if claim is None:
+        raise UsageError("no NodeClaim of Karpenter's belongs to it", where=f"Node/{node}")
     for each in (claim, body):
         _warn(api, each, "SpotInterrupted", "Spot interruption warning was triggered")
     api.delete(*_NODE_CLAIM, claim["metadata"]["name"])
@@ -243,19 +249,26 @@ def spot_notice(api: Api, node: str, speed: Speed) -> float:
 
 
 def lose(api: Api, node: str) -> None:
-    """The machine is gone, and the cluster has noticed: what it sees LOST_SECONDS after the last heartbeat.
+    """The machine is gone, and the cluster has noticed: what comes LOST_SECONDS after its last heartbeat.
 
-    The node is not ready, its pods are not either, the cloud's node controller deletes it, Karpenter its claim, and
-    the pods are removed as those of a node that does not exist. Nothing drains. Raises UsageError for an unknown node.
+    AWS's interruption controller deletes the claim, the cloud's node controller the node, and the pods go as those of
+    a node that does not exist. Nothing drains: Karpenter gives up its finalizer where the machine does not exist any
+    more, which is done here in its place, because kwok would keep the node ready. Raises UsageError for an unknown
+    node.
     """
     body = _node(api, node)
     path = f"/api/v1/nodes/{node}"
-    # kwok keeps the nodes that carry its mark ready.
-    mark = {"kwok.x-k8s.io/node": None}
-    api.patch(path, {"metadata": {"annotations": mark, "labels": mark}})
-    conditions = [_unknown(each) for each in dig(body, "status", "conditions", default=())]
-    api.patch(f"{path}/status", {"status": {"conditions": conditions or [_unknown({"type": "Ready"})]}})
+    # Nothing may be put there in the meantime.
+    api.patch(path, {"spec": {"unschedulable": True}})
+    if claim := _find_claim(api, body):
+        _warn(api, claim, "InstanceTerminating", "Instance is terminating")
+        api.delete(*_NODE_CLAIM, claim["metadata"]["name"])
     api.delete("v1", "Node", node)
+    try:
+        api.patch(path, {"metadata": {"finalizers": None}})
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:  # it had none
+            raise
     for pod in api.list("v1", "Pod", fieldSelector=f"spec.nodeName={node}"):
         api.delete("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["namespace"], at_once=True)
 
@@ -271,7 +284,10 @@ def without_gpu(api: Api, node: str) -> None:
 
 
 def withhold_gpus(api: Api, pool: str) -> None:
-    """Nodes of this NodePool that are made from now on register without their GPUs, until `return_gpus`."""
+    """Nodes of this NodePool that are made from now on register without their GPUs, until `return_gpus`.
+
+    Raises ClusterError where the API server does not apply the policy that does it.
+    """
     name = _policy_name(pool)
     remove = f'[JSONPatch{{op: "remove", path: "/status/allocatable/" + jsonpatch.escapeKey("{GPU}")}}]'
     policy = {
@@ -283,15 +299,30 @@ def withhold_gpus(api: Api, pool: str) -> None:
             ],
             "objectSelector": {"matchLabels": {NODE_POOL: pool}},
         },
-        "matchConditions": [{"name": "has-gpu", "expression": f'"{GPU}" in object.status.allocatable'}],
+        "matchConditions": [{"name": "has-gpu", "expression": f'"{GPU}" in object.?status.allocatable.orValue({{}})'}],
         "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": remove}}],
     }
     version = "admissionregistration.k8s.io/v1"
-    api.create({"apiVersion": version, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name}, "spec": policy})
-    binding = {"policyName": name}
-    api.create(
-        {"apiVersion": version, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": binding}
-    )
+    for kind, spec in (("MutatingAdmissionPolicy", policy), ("MutatingAdmissionPolicyBinding", {"policyName": name})):
+        api.apply({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec})
+    # The server follows its policies with a delay of up to a second or two.
+    deadline = time.monotonic() + _POLICY_SECONDS
+    while _has_gpu_on_arrival(api, pool):
+        if time.monotonic() > deadline:
+            raise ClusterError("the API server does not apply the policy", where=name)
+        time.sleep(_POLICY_PAUSE_SECONDS)
+
+
+def _has_gpu_on_arrival(api: Api, pool: str) -> bool:
+    """Whether a node of the pool that was made now would have its GPU; none is made."""
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"generateName": "arrival-", "labels": {NODE_POOL: pool}},
+        "status": {"allocatable": {"cpu": "1", GPU: "1"}},
+    }
+    made = api.request("POST", "/api/v1/nodes", parameters={"dryRun": "All"}, body=node)
+    return GPU in dig(made, "status", "allocatable", default={})
 
 
 def return_gpus(api: Api, pool: str) -> None:
@@ -311,18 +342,10 @@ def _node(api: Api, name: str) -> dict[str, Any]:
     return body
 
 
-def _claim_of(api: Api, node: Body) -> dict[str, Any]:
+def _find_claim(api: Api, node: Body) -> dict[str, Any] | None:
     provider_id = dig(node, "spec", "providerID")
-    for each in api.list(*_NODE_CLAIM):
-        if provider_id and dig(each, "status", "providerID") == provider_id:
-            return each
-    raise UsageError("is none of Karpenter's nodes", where=f"Node/{node['metadata']['name']}")
-
-
-def _unknown(condition: Mapping[str, Any]) -> dict[str, Any]:
-    """A node's condition as the node controller sets it when heartbeats have stopped."""
-    reported = {"reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."}
-    return {**condition, "status": "Unknown", **reported}
+    claims = api.list(*_NODE_CLAIM)
+    return next((each for each in claims if provider_id and dig(each, "status", "providerID") == provider_id), None)
 
 
 def _warn(api: Api, body: Body, reason: str, message: str) -> None:
