@@ -59,11 +59,16 @@ def test_pools_refer_to_it_also_where_the_class_is_of_another_release() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("group", "kind"), [("eks.amazonaws.com", "NodeClass"), ("karpenter.kwok.sh", "KWOKNodeClass")]
-)
-def test_other_classes_are_left_alone(group: str, kind: str) -> None:
-    assert played([_pool(group, kind)], 15) == ([_pool(group, kind)], [])
+def test_nodes_of_auto_mode_run_bottlerocket() -> None:
+    auto = {"apiVersion": "eks.amazonaws.com/v1", "kind": "NodeClass", "metadata": {"name": "gpu"}, "spec": {}}
+    (_, kwok, pool), _ = played([auto, _pool("eks.amazonaws.com", "NodeClass")], 1)
+    assert (kwok["kind"], kwok["spec"]) == ("KWOKNodeClass", {"nodeRegistrationDelay": "58s"})
+    assert pool == _pool("karpenter.kwok.sh", "KWOKNodeClass")
+
+
+def test_other_classes_are_left_alone() -> None:
+    documents = [_pool("karpenter.azure.com", "AKSNodeClass"), _pool("karpenter.kwok.sh", "KWOKNodeClass")]
+    assert played(documents, 15) == (documents, [])
 
 
 @pytest.mark.slow
@@ -71,6 +76,6 @@ def test_other_classes_are_left_alone(group: str, kind: str) -> None:
 def test_played_presets_keep_to_the_schemas(stem: str) -> None:
     bodies, _ = played([each.body for each in presets.render(stem).documents], 15)
     pools = [each for each in bodies if each["kind"] == "NodePool"]
-    assert {dig(each, "spec", "template", "spec", "nodeClassRef", "kind") for each in pools} == {"KWOKNodeClass"}
+    assert {dig(each, "spec", "template", "spec", "nodeClassRef", "kind") for each in pools} <= {"KWOKNodeClass"}
     release = Release(stem, tuple(Document(body, stem, index) for index, body in enumerate(bodies)), origin=stem)
     assert check_schemas([release]) == {stem: []}

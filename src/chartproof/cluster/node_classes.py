@@ -1,8 +1,8 @@
-"""Karpenter's kwok provider in the place of AWS's: NodePools that name an EC2NodeClass name a KWOKNodeClass instead.
+"""Karpenter's kwok provider in the place of AWS's: NodePools that name a node class of AWS's name one of kwok's instead.
 
-The kwok provider ignores NodePools of other node classes (karpenter v1.14 `nodepoolutils.IsManaged`). Its class has one
-field, how long a node takes to register, which is what a machine of the EC2NodeClass's operating system takes by the
-catalog. The EC2NodeClass stays in the cluster beside it, under the same name.
+That is EC2NodeClass, and NodeClass of EKS Auto Mode. The kwok provider ignores NodePools of other node classes
+(karpenter v1.14 `nodepoolutils.IsManaged`). Its class has one field, how long a node takes to register, which is what a
+machine of the class's operating system takes by the catalog. The class itself stays beside it, under the same name.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from typing import Any
 
 from chartproof.catalog import catalog
 from chartproof.cluster.time_scale import Body, Change
-from chartproof.pool import AWS_GROUP, NodeClass
+from chartproof.pool import AUTO_MODE_GROUP, AWS_GROUP, NodeClass
 from chartproof.release import Document, dig
 
 GROUP = "karpenter.kwok.sh"
 KIND = "KWOKNodeClass"
 
-_AWS_KIND = "EC2NodeClass"
+_KINDS = {AWS_GROUP: "EC2NodeClass", AUTO_MODE_GROUP: "NodeClass"}
 
 
 def played(documents: Iterable[Body], factor: float) -> tuple[list[Body], list[Change]]:
-    """The documents with a KWOKNodeClass behind every EC2NodeClass, and NodePools that refer to it; and what changed.
+    """The documents with a KWOKNodeClass behind every node class, and NodePools that refer to it; and what changed.
 
     `factor` is how many times as fast the cluster's time runs. A NodePool whose class is of another release is
-    rewritten too: that release brought the KWOKNodeClass. Classes of EKS Auto Mode are left alone.
+    rewritten too: that release brought the KWOKNodeClass.
     """
     result, changes = list[Body](), list[Change]()
     for document in documents:
-        reference = dig(document, "spec", "template", "spec", "nodeClassRef", default={})
-        if _is(document, "karpenter.sh", "NodePool") and dig(reference, "group") == AWS_GROUP:
+        group = dig(document, "spec", "template", "spec", "nodeClassRef", "group")
+        if document.get("kind") == "NodePool" and group in _KINDS:
             result.append(_referring(document))
-            before, after = f"{_AWS_KIND}.{AWS_GROUP}", f"{KIND}.{GROUP}"
+            before, after = f"{_KINDS[group]}.{group}", f"{KIND}.{GROUP}"
             changes.append(Change(_name(document), "spec.template.spec.nodeClassRef", before, after))
             continue
         result.append(document)
-        if _is(document, AWS_GROUP, _AWS_KIND):
+        if _is_node_class(document):
             result.append(node_class(document, factor))
-            seconds = registration_seconds(NodeClass(Document(document)).family)
+            seconds = registration_seconds(_family(document))
             delay = dig(result[-1], "spec", "nodeRegistrationDelay")
             name = dig(document, "metadata", "name")
             changes.append(Change(f"{KIND}/{name}", "spec.nodeRegistrationDelay", f"{seconds:g}s", delay))
     return result, changes
 
 
-def node_class(ec2: Body, factor: float) -> Body:
-    """The KWOKNodeClass that stands for an EC2NodeClass."""
-    seconds = registration_seconds(NodeClass(Document(ec2)).family)
-    metadata = {key: copy.deepcopy(dig(ec2, "metadata", key)) for key in ("name", "labels", "annotations")}
+def node_class(document: Body, factor: float) -> Body:
+    """The KWOKNodeClass that stands for a node class of AWS's provider."""
+    seconds = registration_seconds(_family(document))
+    metadata = {key: copy.deepcopy(dig(document, "metadata", key)) for key in ("name", "labels", "annotations")}
     return {
         "apiVersion": f"{GROUP}/v1alpha1",
         "kind": KIND,
@@ -76,8 +76,14 @@ def _referring(pool: Body) -> Body:
     return body
 
 
-def _is(document: Body, group: str, kind: str) -> bool:
-    return document.get("kind") == kind and str(document.get("apiVersion", "")).partition("/")[0] == group
+def _is_node_class(document: Body) -> bool:
+    return _KINDS.get(str(document.get("apiVersion", "")).partition("/")[0]) == document.get("kind")
+
+
+def _family(document: Body) -> str:
+    """The operating system; Auto Mode's nodes run Bottlerocket (Amazon EKS User Guide)."""
+    found = NodeClass(Document(document))
+    return "bottlerocket" if found.auto_mode else found.family
 
 
 def _name(document: Body) -> str:
