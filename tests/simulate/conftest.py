@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from chartproof.simulate.run import Subject, subject_of
 from tests import presets
 
+#: Presets of a model that KEDA scales; the others have nothing to simulate.
+AUTOSCALED = tuple(
+    stem
+    for stem in presets.STEMS
+    if (yaml.safe_load(presets.path_of(stem).read_text(encoding="utf-8")).get("autoscaling") or {}).get("enabled")
+)
 SERVERLESS = "llama-3.1-8b-g6e-serverless"
 
 

@@ -16,6 +16,7 @@ from chartproof.simulate.measure import Distribution, Objective
 from chartproof.simulate.run import Options, Result, Subject, demand, subject_of
 from chartproof.simulate.traffic import Rate, Request, Trace, synthetic
 from tests import presets
+from tests.simulate.conftest import AUTOSCALED
 
 
 def case_of(subject: Subject, trace: Trace | str, **options: object) -> Case:
@@ -185,7 +186,7 @@ def test_a_release_without_an_autoscaled_engine_is_refused() -> None:
         subject_of(presets.render("platform-eks"))
 
 
-@pytest.mark.parametrize("stem", [each for each in presets.STEMS if each != "platform-eks"])
+@pytest.mark.parametrize("stem", AUTOSCALED)
 def test_every_preset_is_simulated(stem: str) -> None:
     subject = subject_of(presets.render(stem))
     result = run_release(case_of(subject, "diurnal,hours=1,rate=0.2"))

@@ -227,7 +227,7 @@ class Engine:
                 self.time = until
 
     def _admit(self) -> None:
-        """Let waiting requests in, in order, while the step's tokens, sequences and KV cache (with a step's growth) last.
+        """Let waiting requests in, in order, while the step has tokens and sequences, and the KV cache has room, left.
 
         What no token of the step is left for keeps waiting, and is counted as such: with long prompts the queue
         is what shows that a replica is full (vLLM v1 `core/sched/scheduler.py`: `while waiting and token_budget > 0`).

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from chartproof.errors import UsageError
@@ -74,6 +74,33 @@ class Trace:
             return _counted(self.open_requests(), self.scale)
         rates = self.open_rates() if self.open_rates is not None else iter(())
         return (each._replace(per_second=each.per_second * self.scale) for each in rates)
+
+    def between(self, first: float, last: float) -> Trace:
+        """The part of the trace from second `first` to `last`, which begins at second 0 of its own."""
+        requests, rates = self.open_requests, self.open_rates
+        return replace(
+            self,
+            open_requests=None if requests is None else lambda: _requests_between(requests(), first, last),
+            open_rates=None if rates is None else lambda: _rates_between(rates(), first, last),
+            start=self.start + timedelta(seconds=first),
+        )
+
+
+def _requests_between(requests: Iterable[Request], first: float, last: float) -> Iterator[Request]:
+    for each in requests:
+        if each.time >= last:
+            return
+        if each.time >= first:
+            yield each._replace(time=each.time - first)
+
+
+def _rates_between(rates: Iterable[Rate], first: float, last: float) -> Iterator[Rate]:
+    for each in rates:
+        if each.time >= last:
+            return
+        begin, end = max(first, each.time), min(last, each.time + each.seconds)
+        if begin < end:
+            yield each._replace(time=begin - first, seconds=end - begin)
 
 
 def _scaled(requests: Iterable[Request], scale: float, draw: random.Random) -> Iterator[Request]:
