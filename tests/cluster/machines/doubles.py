@@ -114,12 +114,19 @@ class FakeNetwork:
 
     def __init__(self) -> None:
         self.servers: dict[str, Any] = {}
+        self.aliases: dict[tuple[str, int], tuple[str, int]] = {}
 
     def attach(self, address: str, server: Any) -> None:
         self.servers[address] = server
 
     def detach(self, address: str) -> None:
         self.servers.pop(address, None)
+
+    def alias(self, host: str, port: int, target: tuple[str, int]) -> None:
+        self.aliases[host, port] = target
+
+    def unalias(self, host: str, port: int) -> None:
+        self.aliases.pop((host, port), None)
 
     async def dispatch(self, request: web.BaseRequest, url: yarl.URL) -> web.StreamResponse:
         server = self.servers.get(url.host or "")

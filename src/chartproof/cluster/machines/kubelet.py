@@ -18,7 +18,7 @@ from chartproof.cluster.machines import lifecycle
 from chartproof.cluster.machines.events import Recorder
 from chartproof.cluster.machines.machine import Addresses, Machine
 from chartproof.cluster.machines.pod_worker import GONE, TERMINAL, PodNetwork, PodWorker, ProgramFor, Services
-from chartproof.cluster.machines.watch import STRATEGIC_MERGE, Change, Client, Watch, key_of, path_of, pauses
+from chartproof.cluster.machines.watch import STRATEGIC_MERGE, Change, Client, Key, Watch, key_of, path_of, pauses
 from chartproof.cluster.speed import Speed
 from chartproof.release import dig
 
@@ -43,9 +43,13 @@ class Kubelets:
         speed: Speed,
         programs: ProgramFor,
         *,
+        real: Mapping[Key, Mapping[int, tuple[str, int]]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`pods` and `nodes` are run by somebody else; `now` is the wall clock, in which statuses are written."""
+        """`pods` and `nodes` are run by somebody else; `now` is the wall clock, in which statuses are written.
+
+        `real` has the pods that stand for real programs: see `Services`.
+        """
         self.machines: dict[str, Machine] = {}
         self.workers: dict[str, PodWorker] = {}
         self._client = client
@@ -54,7 +58,7 @@ class Kubelets:
         self._speed = speed
         self._recorder = Recorder(client, speed, now)
         self.now = now
-        self._services = Services(client, network, speed, programs, self._recorder, Addresses(), now)
+        self._services = Services(client, network, speed, programs, self._recorder, Addresses(), now, real or {})
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._orphaned: dict[str, asyncio.Task[None]] = {}
         self._has_begun = False

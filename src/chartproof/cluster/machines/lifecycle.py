@@ -27,6 +27,9 @@ DEFAULT_GRACE_SECONDS = 30.0
 #: How long a program runs that does one thing and ends, where no plan knows better: a Job, a hook, a check.
 ERRAND_SECONDS = 1.0
 
+#: Between two attempts to make a container that cannot be made (the pod worker's `backOffPeriod`).
+SYNC_SECONDS = 10.0
+
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 10.0, 300.0
 _SLEEP = re.compile(r"\bsleep\s+(\d+(?:\.\d+)?)([smh]?)\b")
 _SLEEP_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -503,6 +506,11 @@ def present(container: Body) -> Event:
 def created(container: Body) -> Event:
     """The container was made."""
     return Event("Created", "Container created", container["name"])
+
+
+def not_made(container: Body, error: str) -> Event:
+    """The container cannot be made."""
+    return Event("Failed", f"Error: {error}", container["name"], warning=True)
 
 
 def started(container: Body) -> Event:

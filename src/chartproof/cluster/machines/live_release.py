@@ -1,10 +1,13 @@
-"""The release that a live pod belongs to, from the objects on the server: what `chartproof.plan` reads."""
+"""What a pod's programs need to know, read from the server: its release, and the values of variables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from chartproof.cluster.machines.programs import is_monitor
 from chartproof.cluster.machines.watch import Client, path_of
 from chartproof.cluster.placement import NODE_POOL
 from chartproof.release import Document, Release, dig
@@ -20,24 +23,35 @@ _PLURALS = {
     "LeaderWorkerSet": "leaderworkersets",
     "Job": "jobs",
 }
+#: Where the values of variables are kept, by the reference's name.
+_KEPT_IN = {"secretKeyRef": "secrets", "configMapKeyRef": "configmaps"}
 
 
-def runs_engine(pod: Body) -> bool:
-    """Whether a container of the pod is an engine."""
-    return any(recognise_engine(each) is not None for each in dig(pod, "spec", "containers", default=()))
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known around a pod.
 
-
-async def release_of(client: Client, pod: Body, node: Body) -> Release:
-    """The pod's workload with the template that made this pod, its ConfigMaps, and its node's pool and class.
-
-    Only for a pod with an engine is anything read; another one's release is the pod itself.
+    `release` is what `chartproof.plan` reads: the pod's workload with the template that made this pod, its ConfigMaps,
+    and its node's pool and class. `environment` has, by container, the values of variables from Secrets and ConfigMaps.
     """
-    namespace = pod["metadata"]["namespace"]
-    if not runs_engine(pod):
-        return _release([{"apiVersion": "v1", "kind": "Pod", **pod}], namespace)
-    workload = await _workload(client, pod)
-    found = [workload, *await _config_maps(client, pod), *await _pool(client, node)]
-    return _release(found, namespace)
+
+    release: Release
+    environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def alone(pod: Body) -> Surroundings:
+    """What a pod says of itself."""
+    return Surroundings(_release([{"apiVersion": "v1", "kind": "Pod", **pod}], pod["metadata"]["namespace"]))
+
+
+async def surroundings_of(client: Client, pod: Body, node: Body) -> Surroundings:
+    """What is known around a pod; only for engines and GPU monitors is anything read. Raises ApiError."""
+    containers = dig(pod, "spec", "containers", default=())
+    if not any(recognise_engine(each) is not None or is_monitor(each) for each in containers):
+        return alone(pod)
+    found = [await _workload(client, pod), *await _config_maps(client, pod), *await _pool(client, node)]
+    environment = {each["name"]: await _environment(client, pod, each) for each in containers}
+    return Surroundings(_release(found, pod["metadata"]["namespace"]), environment)
 
 
 def _release(bodies: list[Body], namespace: str) -> Release:
@@ -70,14 +84,34 @@ def _controller(body: Body) -> Body | None:
 
 
 async def _config_maps(client: Client, pod: Body) -> list[Body]:
-    names = {dig(each, "configMap", "name") for each in dig(pod, "spec", "volumes", default=())}
-    for container in dig(pod, "spec", "containers", default=()):
-        names |= {dig(each, "configMapRef", "name") for each in container.get("envFrom") or ()}
     found: list[Body] = []
-    for name in sorted(each for each in names if each):
+    for name in sorted(set(_config_map_names(pod))):
         body = await client.find(path_of("v1", "configmaps", pod["metadata"]["namespace"], name))
         if body is not None:
             found.append({"apiVersion": "v1", "kind": "ConfigMap", **body})
+    return found
+
+
+def _config_map_names(pod: Body) -> Iterator[str]:
+    for volume in dig(pod, "spec", "volumes", default=()):
+        sources = [volume, *dig(volume, "projected", "sources", default=())]
+        yield from (name for each in sources if (name := dig(each, "configMap", "name")))
+    for container in dig(pod, "spec", "containers", default=()):
+        yield from (name for each in container.get("envFrom") or () if (name := dig(each, "configMapRef", "name")))
+
+
+async def _environment(client: Client, pod: Body, container: Body) -> dict[str, str]:
+    found = {}
+    for variable in container.get("env") or ():
+        for reference, plural in _KEPT_IN.items():
+            kept = dig(variable, "valueFrom", reference)
+            if not kept:
+                continue
+            body = await client.find(path_of("v1", plural, pod["metadata"]["namespace"], kept["name"]))
+            value = dig(body, "data", kept["key"])
+            if value is not None:
+                secret = plural == "secrets"
+                found[variable["name"]] = base64.b64decode(value).decode(errors="replace") if secret else value
     return found
 
 

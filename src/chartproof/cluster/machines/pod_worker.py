@@ -23,14 +23,15 @@ from chartproof.cluster.api import ApiError
 from chartproof.cluster.machines import lifecycle, probes
 from chartproof.cluster.machines.errand import Errand
 from chartproof.cluster.machines.events import Recorder
-from chartproof.cluster.machines.lifecycle import BackOff, Event, Running, Terminated, Timing
-from chartproof.cluster.machines.live_release import release_of
+from chartproof.cluster.machines.lifecycle import BackOff, Event, Running, Terminated, Timing, Waiting
+from chartproof.cluster.machines.live_release import Surroundings, alone, surroundings_of
 from chartproof.cluster.machines.machine import Addresses, Machine
 from chartproof.cluster.machines.probes import Kind, Probe
 from chartproof.cluster.machines.server import EXIT_KILLED, Server
-from chartproof.cluster.machines.watch import STRATEGIC_MERGE, Client, key_of, path_of
+from chartproof.cluster.machines.watch import STRATEGIC_MERGE, Client, Key, key_of, path_of
 from chartproof.cluster.objects import INSTANCE_TYPE
 from chartproof.cluster.speed import Speed
+from chartproof.errors import ChartproofError
 from chartproof.plan import ColdStart, plan_release
 from chartproof.release import Release, dig
 
@@ -54,14 +55,20 @@ class PodNetwork(probes.Dispatch, Protocol):
         """From now on the pod's address answers with this program."""
 
     def detach(self, address: str) -> None:
-        """Nothing answers at this address any more."""
+        """No program answers at this address any more."""
+
+    def alias(self, host: str, port: int, target: tuple[str, int]) -> None:
+        """The pod's port is answered by a real program at an address of this machine."""
+
+    def unalias(self, host: str, port: int) -> None:
+        """End of `alias`."""
 
 
 class ProgramFor(Protocol):
     """Says which program a container runs; None for one of which nothing is known."""
 
-    def __call__(self, pod: Body, container: Body, node: Body, release: Release, /) -> Server | None:
-        """`pod` has its address in its status; `release` is what `chartproof.plan` reads."""
+    def __call__(self, pod: Body, container: Body, node: Body, surroundings: Surroundings, /) -> Server | None:
+        """`pod` has its address in its status. Raises ChartproofError where the container cannot be made."""
 
 
 @dataclass(slots=True)
@@ -94,6 +101,8 @@ class Services:
     recorder: Recorder
     addresses: Addresses
     now: Callable[[], datetime]
+    #: Pods that stand for real programs, by namespace and name: by port, the program's address on this machine.
+    real: Mapping[Key, Mapping[int, tuple[str, int]]] = field(default_factory=dict)
 
 
 class PodWorker:
@@ -108,7 +117,7 @@ class PodWorker:
         self._services = services
         self._speed = services.speed
         self._timing = Timing()
-        self._release: Release | None = None
+        self._surroundings = alone(pod)
         self._conditions: list[Body] = list(dig(pod, "status", "conditions", default=()))
         self._written: Body | None = None
         self._dirty = asyncio.Event()
@@ -182,10 +191,12 @@ class PodWorker:
 
     async def _prepare(self) -> None:
         """Read the plan, and make the sandbox."""
-        self._release = await release_of(self._services.client, self.pod, self.machine.node)
-        self._timing = lifecycle.timing(self.pod, cold_starts(self._release, self.machine.node))
+        self._surroundings = await surroundings_of(self._services.client, self.pod, self.machine.node)
+        self._timing = lifecycle.timing(self.pod, cold_starts(self._surroundings.release, self.machine.node))
         await self._sleep(self._timing.sandbox)
         address = self._services.addresses.take(dig(self.pod, "status", "podIP", default=""))
+        for port, target in self._real.items():
+            self._services.network.alias(address, port, target)
         self._change(replace(self.record, address=address))
 
     async def _initialise(self) -> bool:
@@ -219,7 +230,7 @@ class PodWorker:
         back_off, count = BackOff(), self.record.container(container["name"]).restarts
         while True:
             await self._pull(container)
-            life = self._begin(container, count, init=init)
+            life = self._begin(container, await self._make(container, init=init), count, init=init)
             end = await self._outlast(life)
             if not lifecycle.restarts(self.pod, container, end.code, init=init):
                 return end
@@ -244,10 +255,24 @@ class PodWorker:
         await self.machine.pull(image, self._speed.real(self._timing.pulls.get(image, 0.0)))
         self._tell(lifecycle.pulled(container, (self._services.now() - begun).total_seconds()))
 
-    def _begin(self, container: Body, count: int, *, init: bool) -> Life:
+    async def _make(self, container: Body, *, init: bool) -> Server:
+        """A container's program; one that cannot be made is tried again and again, as a kubelet does."""
+        while True:
+            try:
+                return self._program(container, init=init)
+            except ChartproofError as error:
+                self._tell(lifecycle.not_made(container, str(error)))
+                record = self.record.container(container["name"])
+                last = record.state if isinstance(record.state, Terminated) else record.last
+                waiting = Waiting("CreateContainerError", str(error))
+                self._change(self.record.changed(replace(record, state=waiting, last=last)))
+            await self._sleep(lifecycle.SYNC_SECONDS)
+            # What was missing may be there by now.
+            self._surroundings = await surroundings_of(self._services.client, self.pod, self.machine.node)
+
+    def _begin(self, container: Body, program: Server, count: int, *, init: bool) -> Life:
         """Start a container's next life."""
         name = container["name"]
-        program = self._program(container, init=init)
         life = Life(
             container,
             program,
@@ -280,9 +305,8 @@ class PodWorker:
         return life
 
     def _program(self, container: Body, *, init: bool) -> Server:
-        release = self._release or Release("", ())
         placed = {**self.pod, "status": {**self.pod.get("status", {}), "podIP": self.record.address}}
-        program = self._services.programs(placed, container, self.machine.node, release)
+        program = self._services.programs(placed, container, self.machine.node, self._surroundings)
         if program is not None:
             return program
         ends = lifecycle.ends_by_itself(self.pod, container, init=init)
@@ -424,7 +448,13 @@ class PodWorker:
         self.lives.clear()
         if self.record.address:
             self._services.network.detach(self.record.address)
+            for port in self._real:
+                self._services.network.unalias(self.record.address, port)
             self._services.addresses.free(self.record.address)
+
+    @property
+    def _real(self) -> Mapping[int, tuple[str, int]]:
+        return self._services.real.get(key_of(self.pod), {})
 
     # --- Reports ------------------------------------------------------------------------------------------------------
 
