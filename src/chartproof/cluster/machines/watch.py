@@ -41,6 +41,8 @@ _CONNECT_SECONDS = 5
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 #: The server ends a watch after this time; the client comes back. A range, so that not all come at once.
 _WATCH_SECONDS = (240, 300)
+#: Between two questions for a kind that the server does not know.
+_UNDEFINED_SECONDS = 5.0
 _MAY_PASS = frozenset(
     {
         0,  # no answer at all
@@ -235,6 +237,10 @@ class Watch:
                 if error.status == HTTPStatus.GONE:
                     # The server has forgotten what happened since: what is there now must be read anew.
                     self._version = ""
+                if error.status == HTTPStatus.NOT_FOUND:
+                    # A kind that is not defined, or not yet.
+                    await asyncio.sleep(_UNDEFINED_SECONDS)
+                    continue
                 log.info("%s: %s", self._path, error)
             await asyncio.sleep(next(waits))
 
