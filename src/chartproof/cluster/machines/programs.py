@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from chartproof.cluster.machines.engine_api import Terms
 from chartproof.cluster.machines.engine_server import EngineServer, Settings
@@ -225,7 +226,7 @@ def _monitor(pod: Body, container: Body, context: PodContext) -> DeviceMonitor:
 def _told(container: Body, options: tuple[str, ...], variable: str) -> str:
     """The value of an option, else of an environment variable, else empty."""
     words = [str(each) for key in ("command", "args") for each in container.get(key) or []]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         name, _, value = word.partition("=")
         if name in options:
             return value or following
