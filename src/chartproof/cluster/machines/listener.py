@@ -35,7 +35,7 @@ class Listener:
         #: The port it listens on, once it does.
         self.port = 0
 
-    async def start(self, port: int) -> None:
+    async def start(self, port: int, address: str = LOOPBACK) -> None:
         """Listen; port 0 is any that is free."""
         allow_many_connections()
         server = web.Server(
@@ -50,7 +50,7 @@ class Listener:
         # Nobody waits for answers that are still open: whoever stops this stops the cluster.
         self._runner = web.ServerRunner(server, shutdown_timeout=0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, LOOPBACK, port, backlog=_BACKLOG).start()
+        await web.TCPSite(self._runner, address, port, backlog=_BACKLOG).start()
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
