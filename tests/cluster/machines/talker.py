@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -24,6 +24,12 @@ PATIENCE_SECONDS = 20
 def run(test: Coroutine[Any, Any, Answer]) -> Answer:
     """Run a test's coroutine; one that hangs fails."""
     return asyncio.run(asyncio.wait_for(test, PATIENCE_SECONDS))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let everything else go on until something holds."""
+    while not holds():  # noqa: ASYNC110 - nothing tells of it, and nothing else runs
+        await asyncio.sleep(0)
 
 
 def piece(number: int) -> bytes:
