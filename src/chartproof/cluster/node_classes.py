@@ -1,4 +1,4 @@
-"""Karpenter's kwok provider in the place of AWS's: NodePools that name a node class of AWS's name one of kwok's instead.
+"""Karpenter's kwok provider in the place of AWS's: NodePools that name a class of AWS's name one of kwok's instead.
 
 That is EC2NodeClass, and NodeClass of EKS Auto Mode. The kwok provider ignores NodePools of other node classes
 (karpenter v1.14 `nodepoolutils.IsManaged`). Its class has one field, how long a node takes to register, which is what a
