@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chartproof import helm, kubernetes_yaml, toolchain
+from chartproof import helm
 from chartproof.cluster import observe
+from chartproof.cluster.api import Api
 from chartproof.cluster.embedded import Cluster
+from chartproof.cluster.helm_client import HelmClient
 from chartproof.cluster.observe import PodPlace
 from chartproof.cluster.prerequisites import prerequisites
-from chartproof.errors import ClusterError
-from chartproof.release import dig
+from chartproof.release import Release, dig
 
 Body = Mapping[str, Any]
 Tell = Callable[[str], None]
@@ -64,7 +64,7 @@ class Smoke:
         self._cluster = cluster
         self._api = cluster.api
         self._chart = chart
-        self._helm = toolchain.resolve("helm")
+        self._helm = HelmClient(chart, cluster.environment())
         self._tell = tell
         self._timeout = timeout_seconds
 
@@ -103,26 +103,18 @@ class Smoke:
 
     def _install(self, preset: Path, outcome: Outcome) -> bool:
         """`helm install --wait`, after supplying what the release needs from elsewhere."""
-        self._api.create(_namespace(outcome.release))
-        for each in prerequisites(helm.render(rendering(self._chart, preset))):
-            self._api.create(each.body())
-            outcome.provided.append(str(each))
-        return self._run_helm(
-            outcome,
-            "install",
-            *(str(self._chart), "--values", str(preset)),
-            *("--wait", "--wait-for-jobs", "--timeout", f"{self._timeout}s"),
-        )
+        outcome.provided += provide(self._api, helm.render(rendering(self._chart, preset)))
+        words = ("--wait", "--wait-for-jobs", "--timeout", f"{self._timeout}s")
+        with self._step(outcome, "helm install"):
+            refusal = self._helm.install(outcome.release, preset, *words)
+        return self._succeeded(outcome, "install", refusal)
 
     def _upgrade(self, preset: Path, outcome: Outcome, objects: Sequence[Body]) -> None:
         """Upgrade to the same values: it must succeed, and replace or rescale nothing."""
         before = self._running(outcome)
-        upgraded = self._run_helm(
-            outcome,
-            "upgrade",
-            *(str(self._chart), "--values", str(preset)),
-            *("--wait", "--timeout", f"{self._timeout}s"),
-        )
+        with self._step(outcome, "helm upgrade"):
+            refusal = self._helm.upgrade(outcome.release, preset, "--wait", "--timeout", f"{self._timeout}s")
+        upgraded = self._succeeded(outcome, "upgrade", refusal)
         if not upgraded or not self._settle(outcome, objects, "ready after the upgrade"):
             return
         after = self._running(outcome)
@@ -133,7 +125,9 @@ class Smoke:
 
     def _uninstall(self, outcome: Outcome) -> None:
         """`helm uninstall --wait`, after which nothing of the release may be left."""
-        if not self._run_helm(outcome, "uninstall", "--wait", "--ignore-not-found", "--timeout", f"{self._timeout}s"):
+        with self._step(outcome, "helm uninstall"):
+            refusal = self._helm.uninstall(outcome.release, "--wait", "--timeout", f"{self._timeout}s")
+        if not self._succeeded(outcome, "uninstall", refusal):
             return
         name = outcome.release
         with self._step(outcome, "gone"):
@@ -203,10 +197,7 @@ class Smoke:
 
     def _objects(self, outcome: Outcome) -> list[dict[str, Any]]:
         """What Helm installed, as it sent it."""
-        result = self._call("get", "manifest", outcome.release, "--namespace", outcome.release)
-        if result.returncode:
-            raise ClusterError(result.stderr.strip(), where=f"helm get manifest {outcome.release}")
-        return [body for _, body in kubernetes_yaml.documents(result.stdout) if body]
+        return self._helm.objects(outcome.release)
 
     def _running(self, outcome: Outcome) -> set[str]:
         """Pods of the release that serve, and not those of Jobs."""
@@ -216,29 +207,17 @@ class Smoke:
             if dig(each, "status", "phase") == "Running"
         }
 
-    def _run_helm(self, outcome: Outcome, action: str, *arguments: str) -> bool:
-        with self._step(outcome, f"helm {action}"):
-            result = self._call(action, outcome.release, *arguments, "--namespace", outcome.release)
-        if result.returncode:
-            outcome.problems.append(f"helm {action} failed: {result.stderr.strip()}")
+    def _succeeded(self, outcome: Outcome, action: str, refusal: str) -> bool:
+        if refusal:
+            outcome.problems.append(f"helm {action} failed: {refusal}")
             outcome.problems += self._reasons(outcome)
-        return result.returncode == 0
+        return not refusal
 
     def _reasons(self, outcome: Outcome) -> list[str]:
         """What scheduler, controllers and our own cloud say about why something does not come about."""
         said = observe.pending(self._api, outcome.release) + observe.failures(self._api, outcome.release)
         log = (self._cluster.place.logs / "cloud.log").read_text(encoding="utf-8").strip()
         return [*said, f"the simulated cloud complains: {log.splitlines()[-1]}"] if log else said
-
-    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(self._helm), *arguments],
-            env=self._cluster.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
 
     @contextmanager
     def _step(self, outcome: Outcome, name: str) -> Iterator[None]:
@@ -251,5 +230,10 @@ class Smoke:
             self._tell(f"{outcome.preset}: {name}, {seconds:.1f} s")
 
 
-def _namespace(name: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+def provide(api: Api, release: Release) -> list[str]:
+    """Create the release's namespace and what its pods take for granted; returns the latter in words."""
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": release.namespace}})
+    found = prerequisites(release)
+    for each in found:
+        api.create(each.body())
+    return [str(each) for each in found]

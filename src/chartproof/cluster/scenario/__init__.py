@@ -1,0 +1,1 @@
+"""Scenarios: what a release does under load on a live cluster, recorded, judged and shown."""

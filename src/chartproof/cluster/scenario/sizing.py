@@ -1,0 +1,226 @@
+"""How much load a release needs to be seen at work, from its own plan, formula and engine.
+
+Load is counted in replicas' worth: one is what keeps a replica at the target of its autoscaler. There are two lengths
+of requests. Long ones fill many replicas of a fast cluster at a real rate that one client process sends with ease.
+Short ones are for pods that are stopped meanwhile: they end within the time that a pod has to drain.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from chartproof.autoscaler import Autoscaler
+from chartproof.cluster.speed import Speed
+from chartproof.errors import InputError
+from chartproof.languages.formula import FormulaError, UnjudgedError
+from chartproof.plan.workload_plan import WorkloadPlan
+from chartproof.release import Release
+from chartproof.simulate.engine import EngineModel
+from chartproof.simulate.hpa import SYNC_SECONDS, Hpa, Metric
+from chartproof.simulate.keda import hpa_spec
+from chartproof.simulate.run import Subject, subject_of
+from chartproof.simulate.world import Shutdown, shutdown_of
+
+MOST_REAL_RATE = 90.0
+"""Requests per real second that any load may send."""
+MOST_REPLICAS = 10
+"""More replicas than this are not asked for: 1 to 10 is what the chart's default behavior does in one decision."""
+#: From short to long.
+_LADDER = ((256, 128), (256, 256), (256, 384), (256, 512), (256, 768), (512, 1024), (512, 1536), (512, 2048))
+#: Share of the time to drain that a short request may stay with a replica at its target.
+_DRAIN_SHARE = 0.5
+#: A load of whole replicas would stand on the edge at which one more is asked for.
+SPARE = 0.5
+REQUESTS_TO_PROVE = 500
+"""Requests that must go through a drain or a rollout, so that losing none says something."""
+#: How much more a burst shows than the replicas it asks for.
+_BURST_MARGIN = 1.3
+_MANY_PASSES = 1000
+_HUGE_MILLI = 10**12
+#: Beyond everything that is waited for in a scenario: what a busy machine adds.
+_PATIENCE_SECONDS = 600.0
+
+
+class Lengths(NamedTuple):
+    """Tokens of a request's prompt and of its answer."""
+
+    prompt_tokens: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """One release, and what its load must be. Rates are per simulated second."""
+
+    subject: Subject
+    speed: Speed
+
+    @property
+    def plan(self) -> WorkloadPlan:
+        """The workload's plan."""
+        return self.subject.plan
+
+    @property
+    def autoscaler(self) -> Autoscaler:
+        """Its ScaledObject."""
+        return self.subject.autoscaler
+
+    @property
+    def model(self) -> EngineModel:
+        """Its engine on the instance type that is bought first."""
+        return self.subject.model
+
+    @property
+    def minimum(self) -> int:
+        """Fewest replicas."""
+        return self.autoscaler.minimum or 0
+
+    @property
+    def maximum(self) -> int:
+        """Most replicas."""
+        return self.autoscaler.maximum or 1
+
+    @cached_property
+    def target(self) -> float:
+        """What the autoscaler gives a replica: the formula's target, or a single trigger's threshold."""
+        return _target(self.autoscaler)
+
+    @cached_property
+    def reach(self) -> int:
+        """Replicas after one decision of the HPA from the fewest (1 at least), however much is asked for."""
+        spec = hpa_spec(self.autoscaler)
+        hpa, start = Hpa(spec), max(1, self.minimum)
+        for index in range(_MANY_PASSES):
+            found = hpa.reconcile(
+                index * SYNC_SECONDS,
+                spec_replicas=start,
+                status_replicas=start,
+                ready_pods=start,
+                metrics=[Metric(_HUGE_MILLI, round(self.target * 1000))],
+            )
+            if found.replicas > start:
+                return found.replicas
+        return start
+
+    @property
+    def peak(self) -> int:
+        """Replicas that a full load needs."""
+        return min(self.maximum, max(self.reach, self.minimum + 1), MOST_REPLICAS)
+
+    @cached_property
+    def short(self) -> Lengths:
+        """The longest requests that a pod can finish while it drains."""
+        drain = self.shutdown.drain
+        fitting = [each for each in self._lengths if self.held_seconds(each) <= drain * _DRAIN_SHARE]
+        return fitting[-1] if fitting else self._lengths[0]
+
+    @cached_property
+    def long(self) -> Lengths:
+        """The shortest requests with which a full load keeps to MOST_REAL_RATE, else the longest that fit."""
+        full = self.peak - SPARE
+        slow = (each for each in self._lengths if self.speed.simulated(self._needed(full, each)) <= MOST_REAL_RATE)
+        return next(slow, self._lengths[-1])
+
+    @cached_property
+    def brisk(self) -> Lengths:
+        """As `short`, but at half a replica's load as many as prove something come within the way down."""
+        down = self.autoscaler.scale_down_window_seconds
+        enough = [each for each in self._lengths if self._needed(0.5, each) * down >= REQUESTS_TO_PROVE]
+        return min(enough[-1] if enough else self._lengths[0], self.short)
+
+    @cached_property
+    def _lengths(self) -> list[Lengths]:
+        """Those of which a replica holds as many as its target says."""
+        ladder = [Lengths(*each) for each in _LADDER]
+        return [each for each in ladder if self.model.capacity(*each) >= self.target] or ladder[:1]
+
+    def held_seconds(self, lengths: Lengths) -> float:
+        """How long one request stays with a replica at its target."""
+        return self.target / self.model.requests_per_second(self.target, *lengths)
+
+    def rate(self, replicas: float, lengths: Lengths) -> float:
+        """Requests per second that keep `replicas` times the target in flight, within MOST_REAL_RATE."""
+        return min(self._needed(replicas, lengths), self.speed.real(MOST_REAL_RATE))
+
+    def _needed(self, replicas: float, lengths: Lengths) -> float:
+        if replicas <= 0:
+            return 0.0
+        whole = math.ceil(replicas)
+        each = self.target * replicas / whole
+        return whole * self.model.requests_per_second(each, *lengths)
+
+    def burst(self, replicas: int, lengths: Lengths) -> int:
+        """Requests that, sent at once to one replica, make the formula ask for `replicas` with a margin.
+
+        The formula is asked itself: one engine runs what it can hold, the rest waits.
+        """
+        wanted = self.target * replicas * _BURST_MARGIN
+        room = self.model.capacity(*lengths)
+        low, high = 1, max(1, math.ceil(wanted))  # where a request counts at least one
+        while low < high:
+            middle = (low + high) // 2
+            if self._signal(min(middle, room), max(0, middle - room), lengths) >= wanted:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    @property
+    def patience_seconds(self) -> float:
+        """More than any wait of a healthy release takes: a cold start, then both ways down, and some minutes."""
+        start = self.subject.lead_seconds
+        down = self.autoscaler.scale_down_window_seconds + self.autoscaler.cooldown_seconds
+        return 2 * start + 2 * down + _PATIENCE_SECONDS
+
+    @property
+    def floor(self) -> int:
+        """Fewest replicas while there is load and, where it has them, office hours."""
+        return max(1, self.minimum, min(self.hours_replicas, self.maximum))
+
+    @property
+    def hours_replicas(self) -> int:
+        """Replicas that the cron keeps while its hours last; 0 without one."""
+        return max(
+            (int(each.number("desiredReplicas") or 0) for each in self.autoscaler.effective_triggers if each.is_cron),
+            default=0,
+        )
+
+    @property
+    def shutdown(self) -> Shutdown:
+        """What a pod does when it is deleted."""
+        return shutdown_of(self.plan.container)
+
+    def _signal(self, running: float, waiting: float, lengths: Lengths) -> float:
+        """What the formula makes of one busy replica; the plain sum where it cannot be told."""
+        formula = self.autoscaler.formula
+        if formula is None:
+            return running + waiting
+        usage = running * (lengths.prompt_tokens + lengths.answer_tokens / 2) / self.model.kv_tokens
+        known = {"running": running, "waiting": waiting, "kv_cache": min(1.0, usage), "replicas": 1.0}
+        values = {name: known.get(name, 0.0) for name in self.autoscaler.formula_trigger_names}
+        try:
+            return formula.run(values).value or 0.0
+        except (FormulaError, UnjudgedError):
+            return running + waiting
+
+
+def sizing_of(release: Release, speed: Speed) -> Sizing:
+    """What a release's load must be. Raises InputError where it has no engine under a ScaledObject that is known."""
+    subject = subject_of(release)
+    scaler = subject.autoscaler
+    if _target(scaler) <= 0:
+        raise InputError(
+            "has no target that load could be measured by",
+            where=scaler.document.identity,
+            how="give scalingModifiers.target, or a trigger's threshold, as a number above 0",
+        )
+    return Sizing(subject, speed)
+
+
+def _target(scaler: Autoscaler) -> float:
+    if scaler.modifiers is not None:
+        return scaler.modifiers.target or 0.0
+    return next((each.threshold for each in scaler.triggers if each.threshold), 0.0)

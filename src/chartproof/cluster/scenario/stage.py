@@ -1,0 +1,201 @@
+"""Puts presets on a live cluster, plays scenarios with them, takes them away again, and looks what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chartproof import helm, kubernetes_yaml
+from chartproof.cluster import observe
+from chartproof.cluster.api import Api
+from chartproof.cluster.helm_client import HelmClient
+from chartproof.cluster.placement import NODE_POOL
+from chartproof.cluster.scenario import runner
+from chartproof.cluster.scenario.definition import SCENARIOS
+from chartproof.cluster.scenario.progress import Progress
+from chartproof.cluster.scenario.result import Result
+from chartproof.cluster.scenario.runner import ClientsMaker, pods_annotation
+from chartproof.cluster.scenario.sizing import Sizing, sizing_of
+from chartproof.cluster.scenario.surroundings import Surroundings
+from chartproof.cluster.smoke import provide, rendering
+from chartproof.cluster.speed import Speed
+from chartproof.release import Release
+
+_PAUSE_SECONDS = 0.25
+_GONE_SECONDS = 120.0
+"""Real seconds beyond the longest drain that an uninstalled release may take to be gone."""
+
+
+@dataclass(slots=True)
+class Played:
+    """What became of one preset: a result for each scenario, why others were skipped, and what else was wrong."""
+
+    preset: str
+    results: list[Result] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    provided: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was wrong."""
+        return not self.problems and all(each.passed for each in self.results)
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON, without the timelines."""
+        return {
+            "preset": self.preset,
+            "passed": self.passed,
+            "problems": self.problems,
+            "scenarios": [each.summary() for each in self.results],
+            "skipped": self.skipped,
+            "provided": self.provided,
+            "kept": self.kept,
+            "altered": self.altered,
+        }
+
+
+class Theatre:
+    """Presets of one chart on one live cluster."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        chart: Path,
+        *,
+        clients: Callable[[Surroundings, Sizing], ClientsMaker],
+        progress: Progress,
+    ) -> None:
+        self._surroundings = surroundings
+        self._api = Api(surroundings.kubeconfig)
+        self._chart = chart
+        self._clients = clients
+        self._progress = progress
+        self._speed = surroundings.speed
+
+    @contextmanager
+    def platform(self, preset: Path) -> Iterator[Played]:
+        """Install the platform for the duration of the block."""
+        played = Played(preset.stem)
+        try:
+            self._install(preset, helm.render(rendering(self._chart, preset)), played)
+            yield played
+        finally:
+            self._uninstall(preset, played, 0.0)
+
+    def play(self, preset: Path, sizing: Sizing, names: Sequence[str]) -> Played:
+        """Install a preset, play scenarios one after another, uninstall it."""
+        played = Played(preset.stem)
+        wanted = []
+        for name in names:
+            if why := SCENARIOS[name].excluded(sizing):
+                played.skipped[name] = why
+                self._progress.say(f"{preset.stem}: {name} is not for it: {why}")
+            else:
+                wanted.append(name)
+        if not wanted:
+            return played
+        try:
+            if self._install(preset, sizing.subject.release, played):
+                stage = runner.Stage(
+                    preset=preset.stem,
+                    sizing=sizing,
+                    surroundings=self._surroundings,
+                    api=self._api,
+                    clients=self._clients(self._surroundings, sizing),
+                    upgrade=lambda: self._change_pods(preset),
+                    altered=tuple(played.altered),
+                )
+                for name in wanted:
+                    played.results.append(asyncio.run(runner.run(SCENARIOS[name], stage, self._progress)))
+                    verdict = "passed" if played.results[-1].passed else "FAILED"
+                    self._progress.say(f"{preset.stem}: {name} {verdict}")
+        finally:
+            self._progress.clear()
+            self._uninstall(preset, played, sizing.shutdown.grace)
+        return played
+
+    def _install(self, preset: Path, release: Release, played: Played) -> bool:
+        started = time.monotonic()
+        played.provided += provide(self._api, release)
+        refusal, played.altered = self._helm("install", preset)
+        if refusal:
+            played.problems.append(f"helm install failed: {refusal}")
+        scaled = f", {len(played.altered)} durations and rates scaled" if played.altered else ""
+        self._progress.say(f"{preset.stem}: helm install, {time.monotonic() - started:.1f} s{scaled}")
+        return not refusal
+
+    def _change_pods(self, preset: Path) -> str:
+        """An upgrade to the same values with one annotation more on the pods."""
+        values = kubernetes_yaml.load((self._chart / "values.yaml").read_text(encoding="utf-8"))
+        key = pods_annotation(values if isinstance(values, dict) else {})
+        if not key:
+            return "the chart has no values that annotate its pods (podAnnotations), so that no upgrade can change them"
+        # What moved hours is overruled: they are moved again when the scenario ends.
+        return self._helm("upgrade", preset, "--set-string", f"{key}.changed={time.time():.0f}", "--force-conflicts")[0]
+
+    def _helm(self, action: str, preset: Path, *words: str) -> tuple[str, list[str]]:
+        name = helm.release_name(preset.stem)
+        with tempfile.TemporaryDirectory(prefix="chartproof-") as directory:
+            changes = Path(directory) / "changes"
+            client = HelmClient(
+                self._chart,
+                self._surroundings.environment(),
+                lambda: self._surroundings.helm_options(changes),
+            )
+            change = client.install if action == "install" else client.upgrade
+            refusal = change(name, preset, *words)
+            return refusal, self._surroundings.read_changes(changes)
+
+    def _uninstall(self, preset: Path, played: Played, grace_seconds: float) -> None:
+        """Uninstall, and wait until pods, nodes and claims of the release are gone."""
+        started = time.monotonic()
+        name = helm.release_name(preset.stem)
+        patience = self._speed.real(grace_seconds) + _GONE_SECONDS
+        client = HelmClient(self._chart, self._surroundings.environment())
+        pools = self._pools(name)
+        if refusal := client.uninstall(name, "--wait", "--timeout", f"{patience:.0f}s"):
+            played.problems.append(f"helm uninstall failed: {refusal}")
+            return
+        deadline = time.monotonic() + patience
+        while left := self._left(name, pools, played):
+            if time.monotonic() > deadline:
+                played.problems += [f"{each} is left after the uninstall" for each in left]
+                break
+            time.sleep(_PAUSE_SECONDS)
+        self._progress.say(f"{preset.stem}: uninstalled and gone, {time.monotonic() - started:.1f} s")
+
+    def _pools(self, release: str) -> set[str]:
+        """NodePools of a release."""
+        annotation = "meta.helm.sh/release-name"
+        return {
+            each["metadata"]["name"]
+            for each in self._api.list("karpenter.sh/v1", "NodePool")
+            if (each["metadata"].get("annotations") or {}).get(annotation) == release
+        }
+
+    def _left(self, name: str, pools: set[str], played: Played) -> list[str]:
+        left, played.kept = observe.leftovers(self._api, name, name)
+        for version, kind in (("karpenter.sh/v1", "NodeClaim"), ("v1", "Node")):
+            left += [
+                f"{kind}/{each['metadata']['name']}"
+                for each in self._api.list(version, kind)
+                if (each["metadata"].get("labels") or {}).get(NODE_POOL) in pools
+            ]
+        return left
+
+
+def prepared(preset: Path, chart: Path, speed: Speed) -> Sizing:
+    """What scenarios need to know of a preset, rendered before a cluster is started for it.
+
+    Raises RenderError and InputError for a preset that cannot be rendered, or that no load can be made for.
+    """
+    return sizing_of(helm.render(rendering(chart, preset)), speed)

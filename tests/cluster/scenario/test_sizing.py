@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+
+from chartproof.cluster.scenario.definition import SCENARIOS, View, chosen
+from chartproof.cluster.scenario.sizing import MOST_REAL_RATE, MOST_REPLICAS, REQUESTS_TO_PROVE, Sizing, sizing_of
+from chartproof.cluster.scenario.timeline import Sample
+from chartproof.cluster.speed import Speed
+from chartproof.errors import InputError, UsageError
+from chartproof.release import Release
+from tests import presets
+
+SERVERLESS = "llama-3.1-8b-g6e-serverless"
+WITH_HOURS = "qwen2.5-7b-g5"
+TEN = "llama-3.1-8b-awq-g6"
+
+
+def sizing(stem: str, speed: float = 15.0) -> Sizing:
+    return sizing_of(presets.render(stem), Speed(speed))
+
+
+def test_ten_replicas_are_one_decision_away() -> None:
+    found = sizing(TEN)
+    assert (found.minimum, found.maximum, found.reach, found.peak) == (1, 10, 10, 10)
+
+
+def test_the_peak_is_what_the_release_allows() -> None:
+    assert sizing(SERVERLESS).peak == 8
+    assert sizing(TEN).peak <= MOST_REPLICAS
+
+
+@pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN])
+@pytest.mark.parametrize("speed", [1.0, 15.0, 60.0])
+def test_no_load_is_sent_faster_than_one_client_can(stem: str, speed: float) -> None:
+    found = sizing(stem, speed)
+    for replicas in (0.3, 1.5, found.peak - 0.5):
+        for lengths in (found.short, found.long, found.brisk):
+            assert 0 < found.speed.simulated(found.rate(replicas, lengths)) <= MOST_REAL_RATE + 1e-9
+    assert found.rate(0.0, found.long) == 0.0
+
+
+@pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN])
+def test_a_rate_keeps_as_many_requests_in_flight_as_it_says(stem: str) -> None:
+    found = sizing(stem, 1.0)  # at the speed of real time the client's own limit plays no part
+    rate = found.rate(1.0, found.long)
+    assert rate * found.held_seconds(found.long) == pytest.approx(found.target)
+
+
+@pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN])
+def test_requests_end_while_a_pod_drains(stem: str) -> None:
+    found = sizing(stem)
+    for lengths in (found.short, found.brisk):
+        assert found.held_seconds(lengths) <= found.shutdown.drain / 2
+
+
+@pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN])
+def test_enough_requests_come_while_replicas_are_taken_away(stem: str) -> None:
+    found = sizing(stem)
+    window = found.autoscaler.scale_down_window_seconds
+    assert found.rate(0.5, found.brisk) * window >= REQUESTS_TO_PROVE
+
+
+@pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN])
+def test_a_burst_makes_the_formula_ask_for_the_peak(stem: str) -> None:
+    found = sizing(stem)
+    count = found.burst(found.peak, found.long)
+    room = found.model.capacity(*found.long)
+    assert min(count, room) + 10 * max(0, count - room) >= found.peak * found.target
+    assert count <= found.peak * found.target * 1.3 + 1
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    release = presets.render(TEN)
+    bodies = tuple(each for each in release.documents if each.kind != "ScaledObject")
+    with pytest.raises(InputError, match="no engine with a known model under a ScaledObject"):
+        sizing_of(Release(release.name, bodies, release.namespace), Speed())
+
+
+def test_every_scenario_is_for_some_preset_and_says_why_not() -> None:
+    for name, scenario in SCENARIOS.items():
+        reasons = {stem: scenario.excluded(sizing(stem)) for stem in (SERVERLESS, WITH_HOURS, TEN)}
+        assert "" in reasons.values(), name
+    assert SCENARIOS["scale-from-zero"].excluded(sizing(TEN)) == "its minimum is 1 replicas"
+    assert SCENARIOS["office-hours"].excluded(sizing(TEN)) == "no cron is among its triggers"
+    assert SCENARIOS["spot-loss"].excluded(sizing(TEN)) == "none of its pools is spot"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_begins_and_ends_at_rest(name: str) -> None:
+    scenario = SCENARIOS[name]
+    found = sizing(SERVERLESS)
+    first, last = scenario.phases[0], scenario.phases[-1]
+    resting = View(Sample(10.0, "", replicas=0, current=0, ready=0), sent=0, unanswered=0)
+    for phase in (first, last):
+        assert phase.replicas(found) == 0
+        assert phase.until is not None
+        assert phase.until.holds(resting, found)
+    assert len({each.name for each in scenario.phases}) == len(scenario.phases)
+    assert scenario.checks
+
+
+def test_scenarios_are_chosen_by_name_in_their_order() -> None:
+    assert chosen("drain, burst") == ["burst", "drain"]
+    assert chosen("all") == ["life", *SCENARIOS]
+    with pytest.raises(UsageError, match="there is no scenario 'brust'"):
+        chosen("brust")
