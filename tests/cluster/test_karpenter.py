@@ -453,17 +453,12 @@ def test_a_preset_gets_the_machine_that_its_plan_calls_cheapest(bench: Bench, st
     release = presets.render(stem)
     [plan] = plan_release(release)
     bodies = [each.body for each in release.documents]
-    classes = [each for each in node_classes.played(bodies, SPEED.factor)[0] if each["kind"] == "NodePool"]
-    for each in classes:
+    pools = [each for each in node_classes.played(bodies, SPEED.factor)[0] if each["kind"] == "NodePool"]
+    for each in pools:
         each["spec"]["template"]["spec"]["nodeClassRef"]["name"] = "bench"
         bench.pools.append(each["metadata"]["name"])
         bench.api.create(each)
-    [template] = [
-        each
-        for document in release.documents
-        if document.kind == "Deployment"
-        for each in [document.body["spec"]["template"]]
-    ]
+    [template] = [each.body["spec"]["template"] for each in release.of_kind("Deployment")]
     spec = {**template["spec"], "serviceAccountName": "default", "volumes": [], "initContainers": []}
     spec["containers"] = [{key: each[key] for key in ("name", "image", "resources")} for each in spec["containers"]]
     name = f"pod-{next(_numbers)}"
