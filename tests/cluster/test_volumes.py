@@ -18,6 +18,8 @@ class Server:
         self.claims = list(claims)
         self.volumes: dict[str, dict[str, Any]] = {}
         self.away = away
+        self.served = asyncio.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def list(self, _version: str, kind: str) -> list[dict[str, Any]]:
         if self.away:
@@ -27,6 +29,8 @@ class Server:
 
     def create(self, body: dict[str, Any]) -> None:
         self.volumes[body["metadata"]["name"]] = body
+        if self.loop:
+            self.loop.call_soon_threadsafe(self.served.set)
 
     def delete(self, _version: str, _kind: str, name: str) -> None:
         del self.volumes[name]
@@ -81,10 +85,10 @@ def test_serving_waits_for_a_server_that_is_away() -> None:
     server = Server(_claim(), away=2)
 
     async def served() -> None:
+        server.loop = asyncio.get_running_loop()
         task = asyncio.create_task(serve(cast("Api", server), pause_seconds=0.001))
         async with asyncio.timeout(30):
-            while not server.volumes:
-                await asyncio.sleep(0.001)
+            await server.served.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
