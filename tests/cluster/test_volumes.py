@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, cast
 
 import pytest
 
-from chartproof.cluster.api import Api, ApiError
-from chartproof.cluster.volumes import Volumes, serve
+from chartproof.cluster.api import Api
+from chartproof.cluster.volumes import Volumes
 
 
 class Server:
-    """What `Volumes` asks of an API server; `away` counts how often it does not answer."""
+    """What `Volumes` asks of an API server."""
 
-    def __init__(self, *claims: dict[str, Any], away: int = 0) -> None:
+    def __init__(self, *claims: dict[str, Any]) -> None:
         self.claims = list(claims)
         self.volumes: dict[str, dict[str, Any]] = {}
-        self.away = away
-        self.served = asyncio.Event()
-        self.loop: asyncio.AbstractEventLoop | None = None
 
     def list(self, _version: str, kind: str) -> list[dict[str, Any]]:
-        if self.away:
-            self.away -= 1
-            raise ApiError(0, "the API server does not answer", where="/")
         return self.claims if kind == "PersistentVolumeClaim" else list(self.volumes.values())
 
     def create(self, body: dict[str, Any]) -> None:
         self.volumes[body["metadata"]["name"]] = body
-        if self.loop:
-            self.loop.call_soon_threadsafe(self.served.set)
 
     def delete(self, _version: str, _kind: str, name: str) -> None:
         del self.volumes[name]
@@ -79,19 +70,3 @@ def test_released_volumes_are_removed_and_bound_ones_kept() -> None:
     }
     Volumes(cast("Api", server)).step()
     assert set(server.volumes) == {"used"}
-
-
-def test_serving_waits_for_a_server_that_is_away() -> None:
-    server = Server(_claim(), away=2)
-
-    async def served() -> None:
-        server.loop = asyncio.get_running_loop()
-        task = asyncio.create_task(serve(cast("Api", server), pause_seconds=0.001))
-        async with asyncio.timeout(30):
-            await server.served.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(served())
-    assert server.away == 0

@@ -11,9 +11,7 @@ Source: kubernetes-sigs/karpenter v1.14.1, aws/karpenter-provider-aws v1.14.1.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
@@ -77,11 +75,8 @@ _GATES = (
     *("NodeRepair", "ReservedCapacity", "SpotToSpotConsolidation"),
     *("NodeOverlay", "StaticCapacity", "CapacityBuffer"),
 )
-_PAUSE_SECONDS = 0.5
 _POLICY_SECONDS, _POLICY_PAUSE_SECONDS = 15, 0.1
 _NODE_CLAIM = ("karpenter.sh/v1", "NodeClaim")
-
-log = logging.getLogger(__name__)
 
 
 # --- The process ------------------------------------------------------------------------------------------------------
@@ -174,16 +169,6 @@ def _go_duration(seconds: float) -> str:
 
 
 # --- What machines report ---------------------------------------------------------------------------------------------
-
-
-async def serve_capacity(api: Api, pause_seconds: float = _PAUSE_SECONDS) -> None:
-    """Keep nodes and claims reporting their machine's capacity until cancelled; a server that is away is waited for."""
-    while True:
-        try:
-            await asyncio.to_thread(report_capacity, api)
-        except ApiError as error:
-            log.warning("capacity: %s", error)
-        await asyncio.sleep(pause_seconds)
 
 
 def report_capacity(api: Api) -> None:
