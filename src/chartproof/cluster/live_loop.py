@@ -64,6 +64,8 @@ def control_plane_settings(place: Place, speed: Speed) -> control_plane.Settings
                 "horizontal-pod-autoscaler-downscale-stabilization": _duration(speed.real(_STABILIZATION)),
                 "horizontal-pod-autoscaler-cpu-initialization-period": _duration(speed.real(_CPU_INITIALIZATION)),
                 "horizontal-pod-autoscaler-initial-readiness-delay": _duration(speed.real(_INITIAL_READINESS)),
+                # There is one of each; after a kill the next would wait for the last one's lease, in real seconds.
+                "leader-elect": "false",
                 "node-eviction-rate": f"{speed.simulated(_EVICTIONS_PER_SECOND):g}",
                 "kube-api-qps": str(_whole(speed.simulated(_REQUESTS_PER_SECOND))),
                 "kube-api-burst": str(_whole(speed.simulated(_BURST))),
@@ -84,7 +86,10 @@ def control_plane_settings(place: Place, speed: Speed) -> control_plane.Settings
             "heartbeatFactor": 1,
         },
         stages=(NODE_STAGE,),
-        scheduler={"podMaxBackoffSeconds": _whole(speed.real(_LONGEST_SCHEDULING_BACK_OFF))},
+        scheduler={
+            "podMaxBackoffSeconds": _whole(speed.real(_LONGEST_SCHEDULING_BACK_OFF)),
+            "leaderElection": {"leaderElect": False},
+        },
     )
 
 

@@ -8,11 +8,14 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chartproof import toolchain
-from chartproof.errors import ExitCode
+from chartproof.errors import ExitCode, UsageError
 from chartproof.signals import unwinding
+
+if TYPE_CHECKING:
+    from chartproof.cluster.supervisor import ProcessStatus
 
 #: `chartproof.cluster.state.DEFAULT_NAME`; named here because importing the cluster costs every start of the program.
 _DEFAULT_NAME = "chartproof"
@@ -22,8 +25,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
     """Add the command to the program's parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "cluster",
-        help="start and stop a real Kubernetes API server with simulated GPU nodes",
-        description="A real control plane on the loopback interface; GPU nodes appear as pods ask for them.",
+        help="start and stop a real Kubernetes control plane with simulated GPU nodes",
+        description="A real control plane on the loopback interface, with real KEDA, Prometheus and Karpenter; "
+        "GPU nodes appear as pods ask for them, and what runs on them is played.",
         allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -32,6 +36,17 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
     status = actions.add_parser("status", help="list clusters")
     for each in (up, down):
         each.add_argument("--name", default=_DEFAULT_NAME, help="several may run side by side")
+    up.add_argument(
+        "--speed",
+        type=float,
+        metavar="FACTOR",
+        help="simulated seconds in a real one; 1 is real time, 15 the default: a scrape or poll every second",
+    )
+    up.add_argument(
+        "--light",
+        action="store_true",
+        help="control plane and definitions only: pods are ready at once, nothing autoscales",
+    )
     down.add_argument("--all", action="store_true", help="end every cluster of the state directory")
     status.add_argument("--format", choices=("text", "json"), default="text")
     for each in (up, down, status):
@@ -54,13 +69,22 @@ def add_state_dir(parser: argparse.ArgumentParser) -> None:
 
 def _up(arguments: argparse.Namespace) -> ExitCode:
     from chartproof.cluster import embedded  # noqa: PLC0415  (heavy)
+    from chartproof.cluster.live import Live  # noqa: PLC0415  (heavy)
 
+    if arguments.light and arguments.speed is not None:
+        raise UsageError("a light cluster has no speed", where="--speed", how="leave out --light or --speed")
+    live = None if arguments.light else Live() if arguments.speed is None else Live(arguments.speed)
     started = time.monotonic()
     with unwinding():
-        cluster = embedded.up(arguments.name, state_dir=arguments.state_dir)
+        cluster = embedded.up(arguments.name, state_dir=arguments.state_dir, live=live)
     _tell(f"cluster {arguments.name} is up after {time.monotonic() - started:.1f} s; use it with:")
     print(f"export KUBECONFIG={cluster.kubeconfig}")
     _tell(f"kubectl is {toolchain.resolve('kubectl')}")
+    if cluster.live:
+        _tell(
+            f"time runs {cluster.live.speed:g} times as fast; models answer at http://127.0.0.1:{cluster.live.front_door_port}/v1"
+        )
+        _tell(f"Prometheus is http://127.0.0.1:{cluster.live.prometheus_port}")
     _tell(f"end it with: chartproof cluster down --name {arguments.name}")
     return ExitCode.CLEAN
 
@@ -86,11 +110,31 @@ def _status(arguments: argparse.Namespace) -> ExitCode:
         print(json.dumps({"clusters": rows}, indent=2))
         return ExitCode.CLEAN
     for each in clusters:
-        what = f"{each.server}, {each.nodes} nodes" if each.running else "left over; run cluster down"
+        speed = "light" if each.speed is None else f"{each.speed:g} times as fast"
+        what = f"{speed}, {each.server}, {each.nodes} nodes" if each.running else "left over; run cluster down"
         print(f"{each.name}  {'running' if each.running else 'dead'}  {what}  {each.directory}")
+        for process in each.processes:
+            row = f"  {process.name:<24} {_health(process):<9} process {process.pid or '-':<8} {_restarts(process)}"
+            print(row.rstrip())
     if not clusters:
         _tell("no cluster")
     return ExitCode.CLEAN
+
+
+def _health(process: ProcessStatus) -> str:
+    if process.held:
+        return "held down"
+    if not process.pid:
+        return "ended"
+    return "healthy" if process.healthy else "unhealthy"
+
+
+def _restarts(process: ProcessStatus) -> str:
+    if not process.restarts:
+        return ""
+    times = "once" if process.restarts == 1 else f"{process.restarts} times"
+    ended = "" if process.last_exit is None else f", last exit {process.last_exit}"
+    return f"restarted {times}{ended}"
 
 
 def _tell(message: str) -> None:

@@ -1,9 +1,5 @@
 """Keeps the processes of a live cluster running: starts them, looks after their health, starts again what ended.
 
-    python -m chartproof.cluster.supervisor DIRECTORY
-
-It starts what `<directory>/processes.json` lists and takes over the control plane that kwokctl started, whose command
-lines and environments it reads from /proc. How it stands is in `<directory>/supervisor.json`, for `cluster status`.
 All durations here are real seconds: processes start as fast as they can, whatever the speed of simulated time.
 """
 
@@ -15,31 +11,27 @@ import http.client
 import json
 import logging
 import os
-import signal
 import ssl
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from chartproof.cluster import processes
 from chartproof.cluster.processes import ProcessSpec
-from chartproof.cluster.state import Place
-from chartproof.errors import ClusterError, UsageError
+from chartproof.cluster.supervisor import state
+from chartproof.cluster.supervisor.state import ProcessStatus
 
 log = logging.getLogger(__name__)
 
-_LIST, _STATE, _HELD = "processes.json", "supervisor.json", "held"
 _POLL_SECONDS = 0.1
 _UNHEALTHY_SECONDS, _HEALTHY_SECONDS = 0.2, 1.0
 """Pauses between health checks: of what is not well (yet), and of what is."""
 _ANSWER_SECONDS = 3
 _LOG_BYTES = 20_000_000
 """A log that has grown beyond this is begun anew when its process is."""
-_KILL_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,94 +50,7 @@ class BackOff:
         """The back-off after a life of so many seconds; its `seconds` are what to wait now."""
         before = 0.0 if lived >= self.forgiven else self.seconds
         seconds = min(2 * before, self.longest) or self.first
-        return BackOff(self.first, self.longest, self.forgiven, seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessStatus:
-    """How one process stands."""
-
-    name: str
-    pid: int = 0
-    """0 while it does not run."""
-    healthy: bool = False
-    restarts: int = 0
-    since: str = ""
-    """Time of its last start (ISO 8601)."""
-    last_exit: int | None = None
-    """Exit code of its previous life, negative for a signal; None where it has had none, or not as our child."""
-    held: bool = False
-    """Kept down on purpose, see `hold`."""
-
-
-def write_list(directory: Path, specs: Iterable[ProcessSpec]) -> None:
-    """Write down what the supervisor of this cluster shall run."""
-    _write(directory / _LIST, json.dumps([asdict(each) for each in specs], indent=2))
-
-
-def read_list(directory: Path) -> list[ProcessSpec]:
-    """What the supervisor of this cluster shall run."""
-    rows = json.loads((directory / _LIST).read_text(encoding="utf-8"))
-    return [ProcessSpec(**{**row, "command": tuple(row["command"])}) for row in rows]
-
-
-def status(directory: Path) -> list[ProcessStatus]:
-    """How the processes stand, in the order of their start; empty where no supervisor runs or ran."""
-    try:
-        rows = json.loads((directory / _STATE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []
-    return [ProcessStatus(**row) for row in rows]
-
-
-def kill(place: Place, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-    """Kill one process of a live cluster and wait for its end; the supervisor starts it again.
-
-    Raises UsageError for a name that it does not keep, ClusterError where it does not end.
-    """
-    pid = _status_of(place, name).pid
-    if pid not in processes.of_cluster(place.directory):
-        return  # between two lives
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-    deadline = time.monotonic() + _KILL_SECONDS
-    while pid in processes.of_cluster(place.directory):
-        if time.monotonic() > deadline:
-            raise ClusterError(f"{name} (process {pid}) does not end", where=str(place.directory))
-        time.sleep(_POLL_SECONDS)
-
-
-def hold(place: Place, name: str) -> None:
-    """Kill one process of a live cluster and keep it down until `release`."""
-    _status_of(place, name)
-    marker = place.directory / _HELD / name
-    marker.parent.mkdir(exist_ok=True)
-    marker.touch()
-    deadline = time.monotonic() + _KILL_SECONDS
-    # Again and again: it may just have been started, before the supervisor saw the marker.
-    while not _status_of(place, name).held:
-        kill(place, name)
-        if time.monotonic() > deadline:
-            raise ClusterError(f"the supervisor does not hold {name}", where=str(place.directory))
-        time.sleep(_POLL_SECONDS)
-
-
-def release(place: Place, name: str) -> None:
-    """Let a process that was held start again."""
-    _status_of(place, name)
-    (place.directory / _HELD / name).unlink(missing_ok=True)
-
-
-def _status_of(place: Place, name: str) -> ProcessStatus:
-    known = status(place.directory)
-    for each in known:
-        if each.name == name:
-            return each
-    names = ", ".join(each.name for each in known) or "none: no live loop runs"
-    raise UsageError(f"there is no process {name!r}", where=str(place.directory), how=f"name one of: {names}")
-
-
-# --- The process itself -----------------------------------------------------------------------------------------------
+        return replace(self, seconds=seconds)
 
 
 _HEALTH_OF_CONTROL_PLANE: Mapping[str, tuple[str, str, str]] = {
@@ -237,7 +142,7 @@ class Supervisor:
             if kept.pid:
                 await _end_of(kept.pid)
             else:
-                while self._is_held(kept):
+                while state.held(self._directory, kept.spec.name):
                     kept.held = True
                     self._save()
                     await asyncio.sleep(_POLL_SECONDS)
@@ -249,9 +154,6 @@ class Supervisor:
             log.warning("%s ended (%s) after %.1f s", kept.spec.name, kept.last_exit, lived)
             self._save()
             await asyncio.sleep(back_off.seconds)
-
-    def _is_held(self, kept: _Kept) -> bool:
-        return (self._directory / _HELD / kept.spec.name).exists()
 
     async def _live(self, kept: _Kept) -> int | None:
         """One life of a process, from its start to its exit code; None where it could not be started."""
@@ -277,7 +179,11 @@ class Supervisor:
         kept.restarts += 1
         kept.awake.set()
         self._save()
-        return await process.wait()
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
 
     async def _look_after(self, kept: _Kept) -> None:
         """Ask the process how it is, again and again."""
@@ -298,7 +204,7 @@ class Supervisor:
     def _save(self) -> None:
         text = json.dumps([asdict(each.status()) for each in self._kept], indent=2)
         if text != self._written:
-            _write(self._directory / _STATE, text)
+            state.save(self._directory, text)
             self._written = text
 
 
@@ -352,24 +258,3 @@ async def _end_of(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file at once: readers see the old text or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def main(directory: Path) -> None:
-    """Keep the cluster in `directory` running until killed."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(Supervisor(directory, read_list(directory), adopted(directory)).run())
-
-
-if __name__ == "__main__":
-    if os.fork():
-        # The parent leaves at once, so that init, and not the caller, reaps what goes on here.
-        os._exit(0)
-    os.setsid()
-    main(Path(sys.argv[1]))
