@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 
@@ -137,11 +138,18 @@ def test_what_can_never_fit_is_refused() -> None:
 
 
 def test_a_full_queue_refuses() -> None:
-    import dataclasses  # noqa: PLC0415
-
     engine = Engine(dataclasses.replace(MODEL, max_sequences=1, queue_limit=1), 0.0)
     engine.submit(Job(0.0, 100, 1000))
     engine.advance(1.0)
+    assert engine.submit(Job(1.0, 100, 10))
+    assert not engine.submit(Job(1.0, 100, 10))
+
+
+def test_a_bound_of_requests_counts_those_that_run() -> None:
+    engine = Engine(dataclasses.replace(MODEL, request_limit=2), 0.0)
+    assert engine.submit(Job(0.0, 100, 1000))
+    engine.advance(1.0)
+    assert engine.running == 1
     assert engine.submit(Job(1.0, 100, 10))
     assert not engine.submit(Job(1.0, 100, 10))
 

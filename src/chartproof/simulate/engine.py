@@ -25,6 +25,7 @@ from itertools import count, islice
 from chartproof.catalog import Profile
 from chartproof.plan.throughput import profile_for
 from chartproof.plan.workload_plan import WorkloadPlan
+from chartproof.workload import EngineContainer
 
 #: Seconds that API server and tokenizer take: before a request is queued, after its last token, per token.
 OVERHEAD_BEFORE_SECONDS = 0.0156
@@ -42,8 +43,9 @@ _LARGE_GPU_MEBIBYTES = 70 * 1024
 class EngineModel:
     """How fast one replica is and what it holds. Times are seconds.
 
-    `queue_limit` is the most requests that may wait (None: any number). `estimate`: the profile is not
-    from measured kernels.
+    Bounds (None: any number): `request_limit` of requests that wait or run (vLLM's `--max-num-queued-reqs`, by
+    `AsyncLLM.check_admission`), `queue_limit` of those that wait (SGLang's `--max-queued-requests`). `estimate`:
+    the profile is not from measured kernels.
     """
 
     base: float
@@ -53,6 +55,7 @@ class EngineModel:
     kv_tokens: int
     max_sequences: int
     step_tokens: int
+    request_limit: int | None = None
     queue_limit: int | None = None
     estimate: bool = False
 
@@ -82,7 +85,6 @@ def engine_model(plan: WorkloadPlan, gpu: str, memory_mebibytes: int) -> EngineM
     if profile is None:
         return None
     large = memory_mebibytes >= _LARGE_GPU_MEBIBYTES and gpu != "a100"
-    limit = container.integer("--max-num-queued-reqs", default=-1)
     return from_profile(
         profile,
         kv_tokens=fit.kv_tokens,
@@ -92,12 +94,24 @@ def engine_model(plan: WorkloadPlan, gpu: str, memory_mebibytes: int) -> EngineM
             "--chunked-prefill-size",
             default=STEP_TOKENS_LARGE_GPU if large else STEP_TOKENS,
         ),
-        queue_limit=limit if limit >= 0 else None,
+        request_limit=_bound(container, "--max-num-queued-reqs"),
+        queue_limit=_bound(container, "--max-queued-requests"),
     )
 
 
+def _bound(container: EngineContainer, option: str) -> int | None:
+    limit = container.integer(option, default=-1)
+    return limit if limit >= 0 else None
+
+
 def from_profile(
-    profile: Profile, *, kv_tokens: int, max_sequences: int, step_tokens: int, queue_limit: int | None = None
+    profile: Profile,
+    *,
+    kv_tokens: int,
+    max_sequences: int,
+    step_tokens: int,
+    request_limit: int | None = None,
+    queue_limit: int | None = None,
 ) -> EngineModel:
     """The model that a profile's line makes: its slope per sequence is split from that of its KV cache."""
     per_kv_token = profile.kv_milliseconds_per_thousand_tokens / 1e6
@@ -109,6 +123,7 @@ def from_profile(
         kv_tokens=kv_tokens,
         max_sequences=max_sequences,
         step_tokens=step_tokens,
+        request_limit=request_limit,
         queue_limit=queue_limit,
         estimate=profile.estimate,
     )
@@ -193,10 +208,12 @@ class Engine:
         return self.running + len(self.waiting)
 
     def submit(self, job: Job) -> bool:
-        """Take a request at its turn; False where it can never run or the queue is full."""
+        """Take a request at its turn; False where it can never run or a bound is reached."""
         model = self.model
         # The engine refuses what is longer than its KV cache; it would be preempted by itself for ever.
         if job.prompt_tokens + job.answer_tokens > model.kv_tokens:
+            return False
+        if model.request_limit is not None and self.load >= model.request_limit:
             return False
         if model.queue_limit is not None and len(self.waiting) >= model.queue_limit and self.running:
             return False

@@ -152,7 +152,7 @@ class MeteredEngine(Engine):
 
     def __init__(self, model: EngineModel, time: float, buckets: Buckets) -> None:
         # The API server bounds the queue before a request gets here, each engine in its own way.
-        super().__init__(replace(model, queue_limit=None), time)
+        super().__init__(replace(model, request_limit=None, queue_limit=None), time)
         self.meter = Meter(buckets)
         #: Requests that got their first token since somebody looked.
         self.first: list[Ticket] = []
