@@ -215,6 +215,7 @@ class Watch:
         self._parameters = parameters
         self._listeners: list[Listener] = []
         self._version = ""
+        self._is_away = False
 
     def on_change(self, listener: Listener) -> None:
         """Call `listener` for everything that is known already, and for each change from now on."""
@@ -230,8 +231,10 @@ class Watch:
                 if not self._version:
                     await self._list()
                     waits = pauses()
+                    self._is_away = False
                 if await self._follow():
                     waits = pauses()
+                    self._is_away = False
                     continue
             except ApiError as error:
                 if error.status == HTTPStatus.GONE:
@@ -241,7 +244,9 @@ class Watch:
                     # A kind that is not defined, or not yet.
                     await asyncio.sleep(_UNDEFINED_SECONDS)
                     continue
-                log.info("%s: %s", self._path, error)
+                if not self._is_away:
+                    log.info("%s", error)
+                self._is_away = True
             await asyncio.sleep(next(waits))
 
     async def _list(self) -> None:
