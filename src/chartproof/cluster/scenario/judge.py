@@ -72,7 +72,8 @@ def nothing_lost(timeline: Timeline) -> list[str]:
         return []
     why = ", ".join(f"{count} {outcome}" for outcome, count in Counter(each.outcome for each in lost).most_common())
     first = ", ".join(f"{each.sent:.0f} s ({each.phase})" for each in lost[:_SHOWN])
-    return [f"{len(lost)} of {len(timeline.requests)} requests were lost: {why}; the first were sent at {first}"]
+    said = next((f" ({each.detail})" for each in lost if each.detail), "")
+    return [f"{len(lost)} of {len(timeline.requests)} requests were lost: {why}{said}; the first were sent at {first}"]
 
 
 def at_least(requests: int, *phases: str) -> Check:

@@ -38,6 +38,8 @@ REQUESTS_TO_PROVE = 500
 """Requests that must go through a drain or a rollout, so that losing none says something."""
 #: How much more a burst shows than the replicas it asks for.
 _BURST_MARGIN = 1.3
+#: The window begins at the end of a burst, a while before requests begin to count.
+_PROOF_MARGIN = 1.6
 _MANY_PASSES = 1000
 _HUGE_MILLI = 10**12
 #: Beyond everything that is waited for in a scenario: what a busy machine adds.
@@ -128,7 +130,8 @@ class Sizing:
     def brisk(self) -> Lengths:
         """As `short`, but at half a replica's load as many as prove something come within the way down."""
         down = self.autoscaler.scale_down_window_seconds
-        enough = [each for each in self._lengths if self._needed(0.5, each) * down >= REQUESTS_TO_PROVE]
+        many = _PROOF_MARGIN * REQUESTS_TO_PROVE
+        enough = [each for each in self._lengths if self._needed(0.5, each) * down >= many]
         return min(enough[-1] if enough else self._lengths[0], self.short)
 
     @cached_property

@@ -17,6 +17,7 @@ from chartproof.cluster.api import Api
 from chartproof.cluster.helm_client import HelmClient
 from chartproof.cluster.placement import NODE_POOL
 from chartproof.cluster.scenario import runner
+from chartproof.cluster.scenario.clients import StreamingClients
 from chartproof.cluster.scenario.definition import SCENARIOS
 from chartproof.cluster.scenario.progress import Progress
 from chartproof.cluster.scenario.result import Result
@@ -25,6 +26,7 @@ from chartproof.cluster.scenario.sizing import Sizing, sizing_of
 from chartproof.cluster.scenario.surroundings import Surroundings
 from chartproof.cluster.smoke import provide, rendering
 from chartproof.cluster.speed import Speed
+from chartproof.load.client import Target
 from chartproof.release import Release
 
 _PAUSE_SECONDS = 0.25
@@ -63,6 +65,12 @@ class Played:
         }
 
 
+def streaming_clients(surroundings: Surroundings, sizing: Sizing) -> ClientsMaker:
+    """Clients that send real requests to the front door."""
+    target = Target(surroundings.front_door, sizing.plan.container.served_model_name)
+    return lambda clock: StreamingClients(target, surroundings.speed, clock.start)
+
+
 class Theatre:
     """Presets of one chart on one live cluster."""
 
@@ -71,8 +79,8 @@ class Theatre:
         surroundings: Surroundings,
         chart: Path,
         *,
-        clients: Callable[[Surroundings, Sizing], ClientsMaker],
         progress: Progress,
+        clients: Callable[[Surroundings, Sizing], ClientsMaker] = streaming_clients,
     ) -> None:
         self._surroundings = surroundings
         self._api = Api(surroundings.kubeconfig)

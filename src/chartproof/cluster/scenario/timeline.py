@@ -11,6 +11,8 @@ from typing import Any, Self
 
 SERVED = "served"
 """Outcome of a request that was answered completely; every other outcome says how it was lost."""
+UNANSWERED = "unanswered"
+"""Outcome of one that was still under way when the recording ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +120,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as its client saw it. `done` and `first_token` are None where they never came."""
+    """One request as its client saw it. `done` and `first_token` are None where they never came.
+
+    `detail` is what was said about a loss.
+    """
 
     sent: float
     phase: str
     outcome: str
     first_token: float | None = None
     done: float | None = None
+    detail: str = ""
 
     @property
     def served(self) -> bool:
