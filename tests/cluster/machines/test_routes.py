@@ -89,6 +89,21 @@ def test_what_serves_no_model_has_no_route(container: dict[str, Any]) -> None:
     assert routes(service(), deployment(**NAMED_PORT, **container)).all() == []
 
 
+def test_the_leaders_of_a_group_of_pods_are_selected_by_what_its_controller_calls_them() -> None:
+    template = deployment(**NAMED_PORT)["spec"]["template"]
+    group = {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": {"name": "llama", "namespace": "llm"},
+        "spec": {"leaderWorkerTemplate": {"size": 2, "workerTemplate": template}},
+    }
+    label = "leaderworkerset.sigs.k8s.io"
+    selector = {f"{label}/name": "llama", f"{label}/worker-index": "0"}
+    found = routes(service(selector=selector))
+    found.workload_changed(Change.ADDED, group)
+    assert [each.service for each in found.all()] == ["llama"]
+
+
 def test_of_several_services_the_one_with_an_address_is_the_way() -> None:
     selector = {"app": "llama"}
     found = routes(

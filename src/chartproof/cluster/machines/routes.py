@@ -17,6 +17,8 @@ from chartproof.workload import EngineContainer, engine_containers
 Body = Mapping[str, Any]
 Listener = Callable[[], None]
 
+_LEADER_WORKER_SET = "leaderworkerset.sigs.k8s.io"
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -115,7 +117,17 @@ class Routes:
 def _engines(document: Document) -> Iterable[_Engine]:
     for each in engine_containers(document):
         if not each.is_worker:
-            yield _Engine(each.pod.labels, frozenset(_ports(each)), _models(each))
+            yield _Engine({**each.pod.labels, **_added(document)}, frozenset(_ports(each)), _models(each))
+
+
+def _added(document: Document) -> Mapping[str, str]:
+    """Labels that a controller adds to the pods that clients talk to.
+
+    Source: LeaderWorkerSet 0.9, `api/leaderworkerset/v1/leaderworkerset_types.go`; the leader has index 0.
+    """
+    if document.kind != "LeaderWorkerSet":
+        return {}
+    return {f"{_LEADER_WORKER_SET}/name": document.name, f"{_LEADER_WORKER_SET}/worker-index": "0"}
 
 
 def _ports(engine: EngineContainer) -> Iterable[int | str]:
