@@ -33,7 +33,8 @@ def do_not_disrupt_on_spot(document: Document, context: Context) -> Iterator[Fin
         `karpenter.sh/do-not-disrupt: "true"` on a spot pool
 
     Good:
-        `karpenter.sh/do-not-disrupt: "30m"`: protected while the model loads
+        no annotation on spot; elsewhere `karpenter.sh/do-not-disrupt: "30m"`: protected while the model loads. A
+        duration holds back a spot node's draining too, for as long as it runs
 
     References:
         https://karpenter.sh/docs/concepts/disruption/#pod-level-controls
@@ -50,5 +51,5 @@ def do_not_disrupt_on_spot(document: Document, context: Context) -> Iterator[Fin
                 document,
                 f"must never be disrupted, but {where} allows spot nodes, which EC2 takes after 120 s",
                 path=subject.pod.path_of("metadata", "annotations"),
-                hint='write a duration, such as karpenter.sh/do-not-disrupt: "30m"',
+                hint='remove it, or write a duration no longer than the model loads, such as "5m"',
             )
