@@ -41,6 +41,13 @@ Source: the defaults of the Prometheus definition (prometheus-operator v0.85).""
 LOOKBACK_SECONDS = 300.0
 """How old a sample may be to count as present. Source: Prometheus, `--query.lookback-delta`."""
 
+_DISCOVERY_SECONDS = 5.0
+"""Between looks at newly discovered targets. Source: the hidden option of Prometheus 3, `cmd/prometheus/main.go`. What
+comes before it has no option: discovery passes changes on after 0.1 s, or up to 5 s while there are many
+(`discovery/manager.go`), at any speed."""
+_FOR_GRACE_SECONDS, _OUTAGE_SECONDS, _RESEND_SECONDS = 600.0, 3600.0, 60.0
+"""How Prometheus treats alerts after a restart, and repeats them. Source: `prometheus --help`, rules.alert.*."""
+
 _ADDITIONAL = ("additional-scrape-configs", "prometheus-additional.yaml")
 
 
@@ -154,7 +161,13 @@ def prepare(directory: Path, speed: Speed) -> None:
 
 def processes(place: Place, settings: LiveSettings, programs: Mapping[str, Path], python: str) -> list[ProcessSpec]:
     """Prometheus, its operator, and what takes the one's configuration to the other."""
-    lookback = duration(settings.pace.real(LOOKBACK_SECONDS))
+    durations = {
+        "query.lookback-delta": LOOKBACK_SECONDS,
+        "scrape.discovery-reload-interval": _DISCOVERY_SECONDS,
+        "rules.alert.for-grace-period": _FOR_GRACE_SECONDS,
+        "rules.alert.for-outage-tolerance": _OUTAGE_SECONDS,
+        "rules.alert.resend-delay": _RESEND_SECONDS,
+    }
     return [
         ProcessSpec(
             "prometheus",
@@ -164,7 +177,7 @@ def processes(place: Place, settings: LiveSettings, programs: Mapping[str, Path]
                 f"--storage.tsdb.path={place.directory / 'prometheus' / 'data'}",
                 f"--web.listen-address={LOOPBACK}:{settings.prometheus_port}",
                 "--web.enable-lifecycle",
-                f"--query.lookback-delta={lookback}",
+                *(f"--{name}={duration(settings.pace.real(seconds))}" for name, seconds in durations.items()),
             ),
             health=f"http://{LOOPBACK}:{settings.prometheus_port}/-/ready",
         ),
