@@ -170,7 +170,7 @@ class FakeApi:
         elif path.endswith("/status"):
             status = body["status"]
             conditions = {each["type"]: each["status"] for each in status["conditions"]}
-            self.statuses.append(Written(now, status["phase"], conditions.get("Ready") == "True", status))
+            self.statuses.append(Written(now, status.get("phase", ""), conditions.get("Ready") == "True", status))
         elif method == "POST":
             self.events.append((now, body["reason"], body["message"]))
         return {}

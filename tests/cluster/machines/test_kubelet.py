@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import os
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,12 +19,15 @@ import pytest
 
 from chartproof.cluster import control_plane, processes, state
 from chartproof.cluster.api import Api, ApiError
+from chartproof.cluster.live import LiveSettings
 from chartproof.cluster.live_loop import NODE_STAGE
+from chartproof.cluster.machines.__main__ import tend
 from chartproof.cluster.machines.kubelet import Kubelets
 from chartproof.cluster.machines.watch import Client, Watch
 from chartproof.cluster.objects import SYSTEM_NODE
 from chartproof.cluster.speed import Speed
 from chartproof.release import dig
+from tests.cluster.machines import virtual
 from tests.cluster.machines.doubles import FakeEngine, FakeNetwork, container
 
 pytestmark = pytest.mark.cluster
@@ -43,6 +50,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[state.Place]:
         yield found
     finally:
         control_plane.stop(found)
+
+
+@pytest.fixture(scope="module")
+def started(place: state.Place) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Programs of the control plane that a test has started again; they run as long as it does."""
+    found: list[subprocess.Popen[bytes]] = []
+    yield found
+    for each in found:
+        each.kill()
+        each.wait()
 
 
 class World:
@@ -296,7 +313,9 @@ def test_pods_of_a_node_that_is_deleted_are_failed_and_replaced(place: state.Pla
     play(place, "orphans", story)
 
 
-def test_an_api_server_that_is_killed_and_started_again_is_survived(place: state.Place) -> None:
+def test_an_api_server_that_is_killed_and_started_again_is_survived(
+    place: state.Place, started: list[subprocess.Popen[bytes]]
+) -> None:
     async def story(world: World) -> None:
         await world.deploy(container(readinessProbe=HEALTH))
         await world.ready_pod()
@@ -304,39 +323,94 @@ def test_an_api_server_that_is_killed_and_started_again_is_survived(place: state
         # Something happens while nobody can be told.
         world.engines[0].crash(137, "OOMKilled")
         await asyncio.sleep(1)
-        server = restart()
+        started.append(restart())
+
+        async def restarted() -> Any:
+            for pod in await world.pods():
+                status = pod["status"]["containerStatuses"][0]
+                if status["restartCount"] == 1 and is_ready(pod):
+                    return status
+            return None
+
+        status = await world.until(restarted)
+        assert status["lastState"]["terminated"]["reason"] == "OOMKilled"
+        # Watches are at work again: a new pod is taken care of.
+        await world.call(
+            world.api.patch,
+            f"/apis/apps/v1/namespaces/{world.namespace}/deployments/engine/scale",
+            {"spec": {"replicas": 2}},
+        )
+
+        async def both() -> bool:
+            return [is_ready(each) for each in await world.pods()] == [True, True]
+
+        await world.until(both)
+
+    play(place, "outage", story)
+
+
+def test_the_process_plays_pods_says_its_state_and_ends_cleanly_when_told(place: state.Place) -> None:
+    settings = LiveSettings.choose(SPEED)
+    settings.save(place.directory)
+    api = Api(place.kubeconfig)
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "process"}})
+    spec = {"containers": [container("nginx", readinessProbe=HEALTH)]}
+    api.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": spec}, "process")
+    command = [sys.executable, "-m", "chartproof.cluster.machines", str(place.directory)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
-
-            async def restarted() -> Any:
-                for pod in await world.pods():
-                    status = pod["status"]["containerStatuses"][0]
-                    if status["restartCount"] == 1 and is_ready(pod):
-                        return status
-                return None
-
-            status = await world.until(restarted)
-            assert status["lastState"]["terminated"]["reason"] == "OOMKilled"
-            # Watches are at work again: a new pod is taken care of.
-            await world.call(
-                world.api.patch,
-                f"/apis/apps/v1/namespaces/{world.namespace}/deployments/engine/scale",
-                {"spec": {"replicas": 2}},
-            )
-
-            async def both() -> bool:
-                return [is_ready(each) for each in await world.pods()] == [True, True]
-
-            await world.until(both)
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not is_ready(api.find("v1", "Pod", "web", "process") or {}):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            pods = _state(settings)["pods"]
+            assert [each["phase"] for each in pods if each["name"] == "web"] == ["Running"]
+            second = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert (second.returncode, "cannot listen" in second.stderr) == (1, True)
         finally:
-            stopping.append(server)
+            process.terminate()
+        _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    with pytest.raises(OSError, match="refused"):
+        _state(settings)
 
-    stopping: list[subprocess.Popen[bytes]] = []
+
+def _state(settings: LiveSettings) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", settings.control_port, timeout=PATIENCE_SECONDS)
     try:
-        play(place, "outage", story)
+        connection.request("GET", "/state")
+        return json.loads(connection.getresponse().read())
     finally:
-        for each in stopping:
-            each.kill()
-            each.wait()
+        connection.close()
+
+
+def test_a_directory_without_a_live_cluster_is_said(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chartproof.cluster.machines", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 3
+    assert "has no live loop" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_part_that_fails_or_ends_is_begun_again() -> None:
+    begun: list[float] = []
+
+    async def work() -> None:
+        begun.append(virtual.now())
+        if len(begun) == 1:
+            raise ValueError
+        if len(begun) == 3:
+            await asyncio.sleep(1000)
+
+    async def story() -> None:
+        tending = asyncio.create_task(tend("a part", work))
+        await asyncio.sleep(100)
+        tending.cancel()
+        await asyncio.gather(tending, return_exceptions=True)
+
+    virtual.run(story())
+    assert len(begun) == 3
 
 
 def _kill(place: state.Place, name: str) -> Callable[[], subprocess.Popen[bytes]]:

@@ -170,6 +170,7 @@ class PodWorker:
                 await self._ending.wait()
                 await self._end()
             writer.cancel()
+            self._unplug()
             await self._remove()
         finally:
             writer.cancel()
@@ -187,7 +188,7 @@ class PodWorker:
                     group.create_task(self._keep(container))
         await self._stop_sidecars()
         self._change(replace(self.record, over=True))
-        self._services.network.detach(self.record.address)
+        self._unplug()
 
     async def _prepare(self) -> None:
         """Read the plan, and make the sandbox."""
@@ -446,11 +447,15 @@ class PodWorker:
             life.mute(*Kind)
             life.program.kill()
         self.lives.clear()
+        self._unplug()
         if self.record.address:
-            self._services.network.detach(self.record.address)
-            for port in self._real:
-                self._services.network.unalias(self.record.address, port)
             self._services.addresses.free(self.record.address)
+
+    def _unplug(self) -> None:
+        """Take the pod off the network."""
+        self._services.network.detach(self.record.address)
+        for port in self._real:
+            self._services.network.unalias(self.record.address, port)
 
     @property
     def _real(self) -> Mapping[int, tuple[str, int]]:

@@ -38,6 +38,7 @@ JSON = "application/json"
 
 _SECONDS = 30
 _CONNECT_SECONDS = 5
+_CLOSING_SECONDS = 0.25
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 #: The server ends a watch after this time; the client comes back. A range, so that not all come at once.
 _WATCH_SECONDS = (240, 300)
@@ -96,6 +97,8 @@ class Client:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+            # Connections whose request was given up close a moment later (aiohttp, "Graceful Shutdown").
+            await asyncio.sleep(_CLOSING_SECONDS)
 
     async def get(self, path: str, **parameters: str) -> dict[str, Any]:
         """Read a path; raises ApiError."""
@@ -171,10 +174,15 @@ class Client:
                     _content(response.status, await response.read(), where)
                 # Not by the stream's own lines: they are limited in length, and a ConfigMap is one line.
                 rest = b""
-                async for chunk in response.content.iter_any():
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    for each in whole:
-                        yield each
+                try:
+                    async for chunk in response.content.iter_any():
+                        *whole, rest = (rest + chunk).split(b"\n")
+                        for each in whole:
+                            yield each
+                finally:
+                    if response.connection is not None and response.connection.transport is not None:
+                        # Nobody says goodbye to a stream that goes on.
+                        response.connection.transport.abort()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ApiError(0, f"the API server does not answer: {error!r}", where=where) from error
 
