@@ -16,7 +16,7 @@ from chartproof.cluster.machines.watch import Change, Client, Watch
 from chartproof.cluster.speed import Speed
 from chartproof.errors import UsageError
 from tests.cluster.machines import virtual
-from tests.cluster.machines.doubles import NODE, FakeApi, FakeEngine, FakeNetwork, container, pod, wall
+from tests.cluster.machines.doubles import NODE, FakeApi, FakeEngine, FakeNetwork, container, deleted, pod, wall
 
 Body = Mapping[str, Any]
 
@@ -121,6 +121,49 @@ def test_pods_of_a_node_that_is_gone_fail_and_are_removed_after_the_quarantine()
         last = world.api.statuses[-1].status
         assert last["phase"] == "Failed"
         assert last["conditions"][0]["reason"] == "DeletionByPodGC"
+
+    play(story)
+
+
+def test_no_new_pod_gets_the_address_of_one_from_before_this_process() -> None:
+    async def story(world: World) -> None:
+        new, old = pod(container(), uid="new"), pod(container(), uid="old")
+        old["metadata"]["name"] = "llama-1"
+        old["status"]["podIP"] = "10.64.0.1"
+        world.tell(world.nodes, Change.ADDED, NODE)
+        world.tell(world.pods, Change.ADDED, new)
+        world.tell(world.pods, Change.ADDED, old)
+        await asyncio.sleep(1)
+        addresses = {uid: each.record.address for uid, each in world.kubelets.workers.items()}
+        assert addresses == {"new": "10.64.0.2", "old": "10.64.0.1"}
+
+    play(story)
+
+
+def test_a_pod_that_had_ended_before_this_process_keeps_its_status_and_goes_when_it_is_deleted() -> None:
+    async def story(world: World) -> None:
+        body = pod(container(), restartPolicy="Never")
+        body["status"]["phase"] = "Succeeded"
+        world.tell(world.nodes, Change.ADDED, NODE)
+        world.tell(world.pods, Change.ADDED, body)
+        await asyncio.sleep(5)
+        world.tell(world.pods, Change.MODIFIED, deleted(body))
+        await asyncio.sleep(5)
+        assert world.api.statuses == []
+        assert world.api.deletions == [5]
+        assert world.engines == []
+
+    play(story)
+
+
+def test_another_machine_of_the_same_name_begins_with_its_pods_anew() -> None:
+    async def story(world: World) -> None:
+        world.tell(world.nodes, Change.ADDED, NODE)
+        world.tell(world.pods, Change.ADDED, pod(container()))
+        await asyncio.sleep(5)
+        world.tell(world.nodes, Change.MODIFIED, {**NODE, "metadata": {**NODE["metadata"], "uid": "node-2"}})
+        await asyncio.sleep(5)
+        assert [each.ended_by for each in world.engines] == ["SIGKILL", ""]
 
     play(story)
 

@@ -107,6 +107,10 @@ class Kubelets:
         elif known is not None and known.node["metadata"]["uid"] == node["metadata"]["uid"]:
             known.node = node
         else:
+            if known is not None:
+                # Another machine of the same name, as after a restart that was missed: it begins with its pods anew.
+                self.cut(name)
+                self.workers = {uid: each for uid, each in self.workers.items() if each.machine is not known}
             self.machines[name] = Machine(node)
             for pod in self.pods_on(name):
                 self._pod_changed(Change.ADDED, pod)
@@ -114,6 +118,10 @@ class Kubelets:
     def _pod_changed(self, change: Change, pod: Body) -> None:
         uid, node = pod["metadata"]["uid"], dig(pod, "spec", "nodeName")
         worker = self.workers.get(uid)
+        address = dig(pod, "status", "podIP")
+        if worker is None and address and change is not Change.DELETED:
+            # From before this process began: no new pod may get it meanwhile.
+            self._services.addresses.keep(address)
         if change is Change.DELETED:
             self._recorder.forget(uid)
             if worker is not None:

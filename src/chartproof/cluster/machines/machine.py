@@ -60,13 +60,16 @@ class Addresses:
         self._next = 0
         self._taken: set[IPv4Address] = set()
 
+    def keep(self, address: str) -> None:
+        """A pod has this address already."""
+        self._taken.add(IPv4Address(address))
+
     def take(self, wanted: str = "") -> str:
-        """The wanted address where it is free, else the next one."""
+        """The address that a pod has already, where it is one of ours, else the next one that is free."""
         address = IPv4Address(wanted) if wanted else None
-        if address is None or address not in ADDRESSES or address in self._taken:
+        if address is None or address not in ADDRESSES:
             address = next(each for each in self._upcoming() if each not in self._taken)
         self._taken.add(address)
-        self._next = max(self._next, int(address) - int(ADDRESSES.network_address))
         return str(address)
 
     def free(self, address: str) -> None:

@@ -161,20 +161,23 @@ class PodWorker:
 
     async def run(self) -> None:
         """Live. Cancelled, everything of the pod ends at once and nothing is written: the machine is gone."""
+        if dig(self.pod, "status", "phase") in TERMINAL:
+            # It ended before this process began: its status is whole.
+            await self._ending.wait()
+            return await self._delete()
         writer = asyncio.create_task(self._keep_written())
         try:
-            if dig(self.pod, "status", "phase") in TERMINAL:
-                await self._ending.wait()
-            else:
-                await first_of(self._live(), self._ending.wait())
-                await self._ending.wait()
-                await self._end()
-            writer.cancel()
+            await first_of(self._live(), self._ending.wait())
+            await self._ending.wait()
+            await self._end()
             self._unplug()
-            await self._remove()
+            writer.cancel()
+            await self._write()
+            await self._delete()
         finally:
             writer.cancel()
             self._drop()
+        return None
 
     # --- Life ---------------------------------------------------------------------------------------------------------
 
@@ -427,11 +430,10 @@ class PodWorker:
         self._change(self.record.changed(record))
         return end
 
-    async def _remove(self) -> None:
-        """Write the last status, and remove the object."""
+    async def _delete(self) -> None:
+        """Remove the object, for which the API server has waited."""
         if self._is_gone:
             return
-        await self._write()
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": self.pod["metadata"]["uid"]}}
         try:
             await self._services.client.insist("DELETE", self._path(), body=body)
