@@ -15,6 +15,8 @@ from chartproof.cluster.machines.machine import Addresses, Machine
 from chartproof.cluster.machines.pod_worker import PodWorker, Services
 from chartproof.cluster.machines.watch import Client
 from chartproof.cluster.speed import Speed
+from chartproof.errors import ClusterError
+from chartproof.release import dig
 from tests.cluster.machines import virtual
 from tests.cluster.machines.doubles import (
     NODE,
@@ -444,6 +446,27 @@ def test_a_machine_that_loses_its_power_takes_its_pods_along_without_a_word() ->
 
     stage = play(Stage(pod(container()), engines=[engine]), cut)
     assert stage.api.deletions == []
+
+
+def test_a_container_that_cannot_be_made_says_why_and_is_tried_again() -> None:
+    class Lacking(Stage):
+        def _program(self, *around: Any) -> FakeEngine | None:
+            if virtual.now() < 25:
+                raise ClusterError("nothing is known of the model", where="container 'vllm'")
+            return super()._program(*around)
+
+    stage = play(Lacking(pod(container()), engines=[FakeEngine()]), lasting(40))
+    waiting = next(each for each in stage.api.statuses if _reason(each.status) == "CreateContainerError")
+    assert waiting.phase == "Pending"
+    message = waiting.status["containerStatuses"][0]["state"]["waiting"]["message"]
+    assert message == "container 'vllm': nothing is known of the model"
+    assert stage.api.first("Running") == pytest.approx(30, abs=0.1)
+    assert "Failed" in stage.api.reasons()
+
+
+def _reason(status: Body) -> str | None:
+    reason: str | None = dig(status, "containerStatuses", 0, "state", "waiting", "reason")
+    return reason
 
 
 def test_a_noisy_pod_is_cut_off_after_25_events() -> None:
