@@ -25,7 +25,7 @@ def test_a_good_burst_passes_every_check() -> None:
         judge.slept,
         judge.shrank,
         judge.rested,
-        judge.replaced,
+        judge.replaced("burst"),
         judge.opened,
         judge.at_least(1, "burst"),
     ],
@@ -131,12 +131,20 @@ def test_the_end_is_rest(last: Sample) -> None:
     assert judge.rested(timeline(samples=(*SAMPLES[:-1], last)))
 
 
-def test_a_deed_must_find_two_replicas_and_leave_one() -> None:
-    late, early = (*MARKS, Mark(600.0, "upgrade")), (*MARKS, Mark(290.0, "upgrade"))
-    assert judge.replaced(timeline(marks=late, samples=SAMPLES[:-1])) == []
-    assert "at least 2" in judge.replaced(timeline(marks=early))[0]
-    assert judge.replaced(timeline(marks=late)) == ["no replica served any more afterwards"]
-    assert judge.replaced(timeline()) == ["nothing was done to the replicas"]
+@pytest.mark.parametrize(
+    ("phase", "problems"),
+    [
+        ("deed", []),
+        ("rest", ["0 replicas served at the beginning of rest", "0 replicas served at the end of rest"]),
+        ("quiet", ["0 replicas served at the end of quiet"]),
+        ("never", ["never was not recorded"]),
+    ],
+)
+def test_a_deed_must_find_and_leave_two_replicas(phase: str, problems: list[str]) -> None:
+    marks = (*MARKS, Mark(550.0, "deed", is_phase=True))
+    samples = (*SAMPLES[:6], replace(sample(590.0, 4, 3), phase="deed"), *SAMPLES[6:])
+    found = judge.replaced(phase)(timeline(marks=marks, samples=samples))
+    assert [each.partition(",")[0] for each in found] == problems
 
 
 def test_office_hours_bring_and_take_replicas_without_requests() -> None:

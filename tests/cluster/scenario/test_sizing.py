@@ -34,7 +34,7 @@ def test_the_peak_is_what_the_release_allows() -> None:
 def test_no_load_is_sent_faster_than_one_client_can(stem: str, speed: float) -> None:
     found = sizing(stem, speed)
     for replicas in (0.3, 1.5, found.peak - 0.5):
-        for lengths in (found.short, found.long, found.brisk):
+        for lengths in (found.short, found.long, found.draining, found.rolling):
             assert 0 < found.speed.simulated(found.rate(replicas, lengths)) <= MOST_REAL_RATE + 1e-9
     assert found.rate(0.0, found.long) == 0.0
 
@@ -49,15 +49,16 @@ def test_a_rate_keeps_as_many_requests_in_flight_as_it_says(stem: str) -> None:
 @pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN])
 def test_requests_end_while_a_pod_drains(stem: str) -> None:
     found = sizing(stem)
-    for lengths in (found.short, found.brisk):
+    for lengths in (found.short, found.draining, found.rolling):
         assert found.held_seconds(lengths) <= found.shutdown.drain / 2
 
 
 @pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN])
-def test_enough_requests_come_while_replicas_are_taken_away(stem: str) -> None:
+def test_enough_requests_come_while_replicas_go_or_are_replaced(stem: str) -> None:
     found = sizing(stem)
     window = found.autoscaler.scale_down_window_seconds
-    assert found.rate(0.5, found.brisk) * window >= REQUESTS_TO_PROVE
+    assert found.rate(0.5, found.draining) * window >= REQUESTS_TO_PROVE
+    assert found.rate(1.5, found.rolling) * 2 * found.subject.lead_seconds >= REQUESTS_TO_PROVE
 
 
 @pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN])

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from chartproof.cluster.scenario import judge
 from chartproof.cluster.scenario.judge import Check
-from chartproof.cluster.scenario.sizing import REQUESTS_TO_PROVE, SPARE, Lengths, Sizing
+from chartproof.cluster.scenario.sizing import PAIR_LOAD, REQUESTS_TO_PROVE, SPARE, Lengths, Sizing
 from chartproof.cluster.scenario.timeline import Sample
 from chartproof.errors import UsageError
 from chartproof.rules._autoscaling import shows_demand
@@ -68,8 +68,16 @@ def _short(sizing: Sizing) -> Lengths:
     return sizing.short
 
 
-def _brisk(sizing: Sizing) -> Lengths:
-    return sizing.brisk
+def _draining(sizing: Sizing) -> Lengths:
+    return sizing.draining
+
+
+def _rolling(sizing: Sizing) -> Lengths:
+    return sizing.rolling
+
+
+def _pair_load(_sizing: Sizing) -> float:
+    return PAIR_LOAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +134,11 @@ RESTING = Goal(
     ),
 )
 ONE_READY = Goal("a replica serves", lambda view, _: (view.sample.ready or 0) >= 1)
-TWO_READY = Goal("two replicas serve", lambda view, _: (view.sample.ready or 0) >= 2)  # noqa: PLR2004
+PAIR_SETTLED = Goal(
+    "two replicas or more, and all that are asked for, serve",
+    # While one is still coming up, a disruption budget lets no other be drained.
+    lambda view, _: view.sample.ready == view.sample.replicas and (view.sample.ready or 0) >= 2,  # noqa: PLR2004
+)
 PEAK_READY = Goal("all replicas of the peak serve", lambda view, sizing: (view.sample.ready or 0) >= sizing.peak)
 ANSWERED = Goal("everything is answered", lambda view, _: view.sent > 0 and not view.unanswered)
 FEWEST = Goal(
@@ -134,7 +146,7 @@ FEWEST = Goal(
     lambda view, sizing: view.sample.replicas == view.sample.current == sizing.floor,
 )
 ROLLED_OUT = Goal("the rollout is complete", lambda view, _: view.rolled_out)
-REPLACED = Goal(
+PAIR_AGAIN = Goal(
     "the node is gone and two replicas serve again",
     lambda view, _: view.node_gone and (view.sample.ready or 0) >= 2,  # noqa: PLR2004
 )
@@ -178,7 +190,8 @@ def _start(lengths: Callable[[Sizing], Lengths] = _long) -> Phase:
     return Phase(
         "first requests",
         "a little load, until a replica serves",
-        replicas=lambda _: 0.3,
+        # So little that what the front door holds meanwhile is no burst when it lets go.
+        replicas=lambda _: 0.05,
         lengths=lengths,
         deed=Deed.WAKE,
         seconds=60.0,
@@ -261,20 +274,20 @@ SCENARIOS: Mapping[str, Scenario] = {
             "replicas are taken away under a constant load, and no request with them",
             (
                 _REST,
-                _start(_brisk),
+                _start(_draining),
                 Phase(
                     "burst",
                     "many requests at once, until several replicas serve",
                     replicas=lambda _: 0.5,
-                    burst=lambda sizing: sizing.burst(sizing.peak, sizing.brisk),
-                    lengths=_brisk,
+                    burst=lambda sizing: sizing.burst(sizing.peak, sizing.draining),
+                    lengths=_draining,
                     until=PEAK_READY,
                 ),
                 Phase(
                     "drain",
                     "half a replica's load, until one replica is left for it",
                     replicas=lambda _: 0.5,
-                    lengths=_brisk,
+                    lengths=_draining,
                     until=FEWEST,
                 ),
                 _QUIET,
@@ -294,20 +307,20 @@ SCENARIOS: Mapping[str, Scenario] = {
             "every pod is replaced under load by an upgrade, and no request is lost",
             (
                 _REST,
-                _start(_brisk),
+                _start(_rolling),
                 Phase(
                     "load",
                     "more than one replica can take",
-                    replicas=lambda _: 1.5,
-                    lengths=_brisk,
+                    replicas=_pair_load,
+                    lengths=_rolling,
                     seconds=120.0,
-                    until=TWO_READY,
+                    until=PAIR_SETTLED,
                 ),
                 Phase(
                     "rollout",
                     "the pods change",
-                    replicas=lambda _: 1.5,
-                    lengths=_brisk,
+                    replicas=_pair_load,
+                    lengths=_rolling,
                     deed=Deed.UPGRADE,
                     seconds=60.0,
                     until=ROLLED_OUT,
@@ -317,7 +330,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             (
                 judge.nothing_lost,
                 judge.at_least(REQUESTS_TO_PROVE, "rollout"),
-                judge.replaced,
+                judge.replaced("rollout"),
                 judge.within_bounds,
                 judge.rested,
             ),
@@ -332,23 +345,23 @@ SCENARIOS: Mapping[str, Scenario] = {
                 Phase(
                     "load",
                     "more than one replica can take",
-                    replicas=lambda _: 1.5,
+                    replicas=_pair_load,
                     lengths=_short,
                     seconds=120.0,
-                    until=TWO_READY,
+                    until=PAIR_SETTLED,
                 ),
                 Phase(
                     "spot loss",
                     "one node goes",
-                    replicas=lambda _: 1.5,
+                    replicas=_pair_load,
                     lengths=_short,
                     deed=Deed.SPOT_NOTICE,
                     seconds=180.0,
-                    until=REPLACED,
+                    until=PAIR_AGAIN,
                 ),
                 _QUIET,
             ),
-            (judge.nothing_lost, judge.replaced, judge.within_bounds, judge.rested),
+            (judge.nothing_lost, judge.replaced("spot loss"), judge.within_bounds, judge.rested),
             _no_spot,
         ),
     )

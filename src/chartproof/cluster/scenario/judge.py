@@ -203,20 +203,22 @@ def _counts(sample: Sample) -> str:
     return f"{sample.replicas} wanted and {sample.current} existing"
 
 
-def replaced(timeline: Timeline) -> list[str]:
-    """More replicas than before served again after something was done to them."""
-    done = [each.second for each in timeline.marks if not each.is_phase]
-    if not done:
-        return ["nothing was done to the replicas"]
-    before = [each.ready or 0 for each in timeline.samples if each.second <= done[0]]
-    after = [each.ready or 0 for each in timeline.samples if each.second > done[0]]
-    if not before or not after:
-        return ["nothing was recorded before or after"]
-    if before[-1] < _PAIR:
-        return [f"{before[-1]} replicas served when it was done, at least {_PAIR} are needed to prove it"]
-    if after[-1] < 1:
-        return ["no replica served any more afterwards"]
-    return []
+def replaced(phase: str) -> Check:
+    """Two replicas or more served when a phase began that does something to them, and again at its end."""
+
+    def check(timeline: Timeline) -> list[str]:
+        start = timeline.start_of(phase)
+        before = [each.ready or 0 for each in timeline.samples if start is not None and each.second <= start]
+        after = [each.ready or 0 for each in timeline.during(phase)]
+        if not before or not after:
+            return [f"{phase} was not recorded"]
+        return [
+            f"{count} replicas served {when} of {phase}, at least {_PAIR} are needed to prove it"
+            for when, count in (("at the beginning", before[-1]), ("at the end", after[-1]))
+            if count < _PAIR
+        ]
+
+    return check
 
 
 _PAIR = 2

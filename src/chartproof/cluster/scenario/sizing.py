@@ -38,6 +38,8 @@ REQUESTS_TO_PROVE = 500
 """Requests that must go through a drain or a rollout, so that losing none says something."""
 #: How much more a burst shows than the replicas it asks for.
 _BURST_MARGIN = 1.3
+PAIR_LOAD = 1.5
+"""Load, in replicas' worth, that two replicas are for."""
 #: The window begins at the end of a burst, a while before requests begin to count.
 _PROOF_MARGIN = 1.6
 _MANY_PASSES = 1000
@@ -126,13 +128,21 @@ class Sizing:
         slow = (each for each in self._lengths if self.speed.simulated(self._needed(full, each)) <= MOST_REAL_RATE)
         return next(slow, self._lengths[-1])
 
-    @cached_property
-    def brisk(self) -> Lengths:
-        """As `short`, but at half a replica's load as many as prove something come within the way down."""
-        down = self.autoscaler.scale_down_window_seconds
+    def brisk(self, replicas: float, seconds: float) -> Lengths:
+        """As `short`, but at this load more than REQUESTS_TO_PROVE come within so many seconds, if need be."""
         many = _PROOF_MARGIN * REQUESTS_TO_PROVE
-        enough = [each for each in self._lengths if self._needed(0.5, each) * down >= many]
+        enough = [each for each in self._lengths if self._needed(replicas, each) * seconds >= many]
         return min(enough[-1] if enough else self._lengths[0], self.short)
+
+    @property
+    def draining(self) -> Lengths:
+        """Requests for the time that it takes to go down under half a replica's load."""
+        return self.brisk(0.5, self.autoscaler.scale_down_window_seconds)
+
+    @property
+    def rolling(self) -> Lengths:
+        """Requests for the time that two replicas take to be replaced, one after the other, under their load."""
+        return self.brisk(PAIR_LOAD, 2 * self.subject.lead_seconds)
 
     @cached_property
     def _lengths(self) -> list[Lengths]:
