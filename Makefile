@@ -75,6 +75,10 @@ test: check control-plane ## The whole quality gate, embedded cluster included (
 test-all: test ## The gate, and every preset through its whole life on the embedded cluster
 	$(CHARTPROOF) smoke $(PRESETS)
 
+.PHONY: kind-smoke
+kind-smoke: $(INSTALLED) ## The live scenarios on a kind cluster with played engines (needs Docker and the network)
+	$(BIN)/python -m ci.kind
+
 .PHONY: demo
 demo: $(INSTALLED) ## Boot a control plane, install the platform and a model, tell what was placed where
 	$(CHARTPROOF) smoke $(DEMO)
@@ -95,6 +99,7 @@ schemas: setup ## Make schemas/ again from the pinned modules
 lock: $(INSTALLED) ## Pin the newest versions that requirements/*.in and ci/toolchain/go allow
 	$(BIN)/uv pip compile $(LOCKED) --output-file requirements/runtime.txt requirements/runtime.in
 	$(BIN)/uv pip compile $(LOCKED) --output-file requirements/dev.txt requirements/dev.in
+	$(BIN)/uv pip compile $(LOCKED) --output-file requirements/live.txt requirements/live.in
 	$(BIN)/uv pip compile $(LOCKED) --output-file ci/toolchain/go/requirements.txt ci/toolchain/go/requirements.in
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
