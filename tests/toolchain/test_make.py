@@ -82,6 +82,7 @@ def test_the_python_that_the_user_names_comes_first(tmp_path: Path) -> None:
     [
         ("requirements/runtime.in", "requirements/runtime.txt"),
         ("requirements/dev.in", "requirements/dev.txt"),
+        ("requirements/live.in", "requirements/live.txt"),
         ("ci/toolchain/go/requirements.in", "ci/toolchain/go/requirements.txt"),
     ],
 )
