@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import signal
@@ -25,6 +26,7 @@ from chartproof.errors import ClusterError
 from chartproof.release import dig
 
 SECONDS = 120
+STATIC_TARGETS = 8
 DEPLOYMENT, SCALED_OBJECT, AUTOSCALER = (
     ("apps/v1", "Deployment"),
     ("keda.sh/v1alpha1", "ScaledObject"),
@@ -45,7 +47,7 @@ def _until(condition: Callable[[], Any], why: str = "did not happen in time") ->
 @pytest.fixture
 def namespace(live_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of this test; it goes with everything in it afterwards, but nobody waits for that."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name)[:50].strip("-")
+    name = f"test-{hashlib.sha256(request.node.name.encode()).hexdigest()[:10]}"
     live_cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     yield name
     live_cluster.api.delete("v1", "Namespace", name)
@@ -229,26 +231,52 @@ def test_what_autoscaling_is_told_of_comes_from_kedas_and_karpenters_own_metrics
         'kube_node_info{node="system-0",job="kube-state-metrics"}',
     ):
         _until(partial(_query, live_cluster, query), f"{query} is empty")
-    _until(lambda: len(_query(live_cluster, "up")) == 8 and not _query(live_cluster, "up == 0"), "a target is down")
+    _until(
+        lambda: len(_query(live_cluster, "up")) == STATIC_TARGETS and not _query(live_cluster, "up == 0"),
+        "a target is down",
+    )
 
 
-def test_monitors_and_rules_of_any_namespace_reach_prometheus(live_cluster: Cluster, namespace: str) -> None:
+def _monitor(kind: str, namespace: str, labels: dict[str, str], endpoints: str) -> dict[str, Any]:
+    """A monitor of the pod network's own Prometheus, the one program that needs no engine."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": kind,
+        "metadata": {"name": "self", "namespace": namespace},
+        "spec": {
+            "namespaceSelector": {"matchNames": [prometheus.NAMESPACE]},
+            "selector": {"matchLabels": labels},
+            endpoints: [{"port": "web", "interval": "1s", "scrapeTimeout": "1s"}],
+        },
+    }
+
+
+def test_monitors_of_any_namespace_and_annotations_bring_data(live_cluster: Cluster, namespace: str) -> None:
+    api = live_cluster.api
+    api.apply(_monitor("ServiceMonitor", namespace, {"operated-prometheus": "true"}, "endpoints"))
+    api.apply(_monitor("PodMonitor", namespace, {"app.kubernetes.io/name": "prometheus"}, "podMetricsEndpoints"))
+    annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/metrics"}
+    where, pod = prometheus.POD
+    path = f"/api/v1/namespaces/{where}/pods/{pod}"
+    api.patch(path, {"metadata": {"annotations": annotations}})
+    try:
+        for job in (prometheus.SERVICE, f"{namespace}/self", "kubernetes-pods"):
+            query = f'prometheus_build_info{{job="{job}",namespace="{where}",pod="{pod}",instance=~"10[.]64[.].*"}}'
+            _until(partial(_query, live_cluster, query), f"{job} brings nothing")
+    finally:
+        api.patch(path, {"metadata": {"annotations": dict.fromkeys(annotations)}})
+        for kind in ("ServiceMonitor", "PodMonitor"):
+            api.delete("monitoring.coreos.com/v1", kind, "self", namespace)
+    _until(lambda: len(_query(live_cluster, "up")) == STATIC_TARGETS, "targets without a monitor stay")
+
+
+def test_rules_of_any_namespace_are_evaluated(live_cluster: Cluster, namespace: str) -> None:
     metadata = {"name": "model", "namespace": namespace}
     group = {"name": "of-this-test", "rules": [{"alert": "AlwaysFiring", "expr": "vector(1)"}]}
-    endpoint = {"port": "http", "interval": "1s", "scrapeTimeout": "1s"}
-    selector = {"matchLabels": {"app": "model"}}
-    for kind, spec in (
-        ("ServiceMonitor", {"selector": selector, "endpoints": [endpoint]}),
-        ("PodMonitor", {"selector": selector, "podMetricsEndpoints": [endpoint]}),
-        ("PrometheusRule", {"groups": [group]}),
-    ):
-        live_cluster.api.apply(
-            {"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": metadata, "spec": spec}
-        )
+    rule = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": metadata}
+    live_cluster.api.apply({**rule, "spec": {"groups": [group]}})
     firing = 'ALERTS{alertname="AlwaysFiring",alertstate="firing"}'
     _until(lambda: _query(live_cluster, firing), "the rule does not fire")
-    wanted = {f"serviceMonitor/{namespace}/model/0", f"podMonitor/{namespace}/model/0"}
-    _until(lambda: wanted <= set(_ask(live_cluster, "scrape_pools")["scrapePools"]), "the monitors are not read")
     live_cluster.api.delete("monitoring.coreos.com/v1", "PrometheusRule", "model", namespace)
     _until(lambda: not _query(live_cluster, firing), "the rule goes on firing")
 
@@ -310,3 +338,15 @@ def test_a_cluster_without_a_running_part_says_which_and_why(tmp_path: Path, mon
     with pytest.raises(ClusterError, match=r"(?s)not well.*kube-state-metrics: no metrics today"):
         embedded.up("one", state_dir=tmp_path / "state", live=Live())
     assert state.places(tmp_path / "state") == []
+
+
+def test_the_command_tells_of_every_process(live_cluster: Cluster) -> None:
+    command = [sys.executable, "-m", "chartproof", "cluster", "status"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = text.partition(live_cluster.place.name)[2].splitlines()
+    assert "15 times as fast" in rows[0]
+    assert any(re.match(r"  keda-operator +healthy +process \d+", each) for each in rows)
+    listed = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=True).stdout
+    [found] = [each for each in json.loads(listed)["clusters"] if each["name"] == live_cluster.place.name]
+    assert found["speed"] == 15
+    assert {each["name"] for each in found["processes"]} >= {"etcd", "prometheus", "machines"}

@@ -81,10 +81,9 @@ def _up(arguments: argparse.Namespace) -> ExitCode:
     print(f"export KUBECONFIG={cluster.kubeconfig}")
     _tell(f"kubectl is {toolchain.resolve('kubectl')}")
     if cluster.live:
-        _tell(
-            f"time runs {cluster.live.speed:g} times as fast; models answer at http://127.0.0.1:{cluster.live.front_door_port}/v1"
-        )
-        _tell(f"Prometheus is http://127.0.0.1:{cluster.live.prometheus_port}")
+        door, prometheus = cluster.live.front_door_port, cluster.live.prometheus_port
+        _tell(f"time runs {_pace(cluster.live.speed)}; models answer at http://127.0.0.1:{door}/v1")
+        _tell(f"Prometheus is http://127.0.0.1:{prometheus}")
     _tell(f"end it with: chartproof cluster down --name {arguments.name}")
     return ExitCode.CLEAN
 
@@ -110,7 +109,7 @@ def _status(arguments: argparse.Namespace) -> ExitCode:
         print(json.dumps({"clusters": rows}, indent=2))
         return ExitCode.CLEAN
     for each in clusters:
-        speed = "light" if each.speed is None else f"{each.speed:g} times as fast"
+        speed = "light" if each.speed is None else _pace(each.speed)
         what = f"{speed}, {each.server}, {each.nodes} nodes" if each.running else "left over; run cluster down"
         print(f"{each.name}  {'running' if each.running else 'dead'}  {what}  {each.directory}")
         for process in each.processes:
@@ -119,6 +118,10 @@ def _status(arguments: argparse.Namespace) -> ExitCode:
     if not clusters:
         _tell("no cluster")
     return ExitCode.CLEAN
+
+
+def _pace(speed: float) -> str:
+    return "in real time" if speed == 1 else f"{speed:g} times as fast"
 
 
 def _health(process: ProcessStatus) -> str:
