@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from chartproof import helm, kubernetes_yaml, toolchain
+from chartproof import helm, kubernetes_yaml, references, toolchain
 from chartproof.catalog import catalog
-from chartproof.cluster import control_plane, embedded, node_classes, placement, post_renderer, prerequisites, state
+from chartproof.cluster import control_plane, embedded, node_classes, placement, post_renderer, state
 from chartproof.cluster.addons import karpenter
 from chartproof.cluster.api import Api
 from chartproof.cluster.embedded import Cluster
@@ -485,7 +485,7 @@ def test_a_preset_installs_through_the_post_renderer_and_uninstalls_without_a_tr
     names = [helm.release_name(each) for each in stems]
     for stem, name in zip(stems, names, strict=True):
         bench.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        for each in prerequisites.prerequisites(helm.render(rendering(presets.CHART, presets.path_of(stem)))):
+        for each in references.prerequisites(helm.render(rendering(presets.CHART, presets.path_of(stem)))):
             bench.api.create(each.body())
         changes = tmp_path / stem
         _helm(

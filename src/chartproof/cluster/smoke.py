@@ -15,7 +15,7 @@ from chartproof.cluster.api import Api
 from chartproof.cluster.embedded import Cluster
 from chartproof.cluster.helm_client import HelmClient
 from chartproof.cluster.observe import PodPlace
-from chartproof.cluster.prerequisites import prerequisites
+from chartproof.references import prerequisites
 from chartproof.release import Release, dig
 
 Body = Mapping[str, Any]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chartproof.cluster.prerequisites import prerequisites
+from chartproof.references import prerequisites
 from chartproof.release import Document, Release
 
 
