@@ -53,6 +53,14 @@ def test_a_wrong_name_is_answered_with_the_right_one(wrong: str, right: str) -> 
     assert found.suggestion == right
 
 
+def test_a_counter_that_was_renamed_by_its_ending_is_there() -> None:
+    gone, there = look_up("sglang:num_aborted_requests"), look_up("sglang:num_aborted_requests_total")
+    assert gone is not None
+    assert there is not None
+    assert gone.presence is Presence.REMOVED
+    assert there.presence is Presence.EXPORTED
+
+
 def test_an_iteration_counter_is_a_histogram() -> None:
     assert metric_of("vllm:iteration_tokens_total_count") is not None
     found = look_up("vllm:iteration_tokens_total")

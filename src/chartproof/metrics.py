@@ -147,6 +147,8 @@ class Contract:
     def _removed(self, series: str) -> Removed | None:
         if series in self.removed:
             return self.removed[series]
+        if self.metric_of(series) is not None:
+            return None  # a counter that was renamed by its ending: `x` is gone, `x_total` is there
         stem = stem_of(series)
         return self.removed.get(stem) if stem not in self.metrics else None
 
