@@ -204,7 +204,7 @@ def test_chart_and_plan_agree_on_memory_and_fit(stem: str) -> None:
     (plan,) = plan_release(render_preset(stem))
     assert plan.smallest_fit is not None
     assert plan.smallest_fit.fits
-    assert plan.delivery in {"initDownload", "stream", "volume"}
+    assert plan.delivery in {"huggingface", "initDownload", "stream", "volume"}
 
 
 def test_replicas_are_the_autoscaler_s(render: Render) -> None:

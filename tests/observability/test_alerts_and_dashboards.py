@@ -21,15 +21,25 @@ from tests import presets
 HERE = Path(__file__).parent
 
 STEP_SECONDS = 30
+WATCHDOG = "LlmWatchdog"
+"""Fires for ever, on purpose."""
 DURING_MINUTES, AFTER_MINUTES = 45, 75
 
 HEALTHY: list[dict[str, Any]] = yaml.safe_load((HERE / "healthy.yaml").read_text())
+HEALTHY_SGLANG: list[dict[str, Any]] = yaml.safe_load((HERE / "healthy-sglang.yaml").read_text())
 FAULTS: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "faults.yaml").read_text())
+#: What makes an SGLang of a vLLM preset.
+SGLANG = "engine: {type: sglang}"
+
+
+@pytest.fixture(scope="module", params=["vllm", "sglang"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def model_release() -> Release:
-    return presets.render("qwen2.5-7b-g5")
+def model_release(engine: str) -> Release:
+    return presets.render("qwen2.5-7b-g5", SGLANG if engine == "sglang" else "{}")
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +58,13 @@ def rules(model_release: Release, platform_release: Release) -> list[dict[str, A
 
 
 @pytest.fixture(scope="module")
-def names(model_release: Release) -> dict[str, str]:
+def names(engine: str, model_release: Release) -> dict[str, str]:
     """What the placeholders of the series stand for in this release."""
     (deployment,) = model_release.of_kind("Deployment")
     (scaled_object,) = model_release.of_kind("ScaledObject")
     pod = f"{deployment.name}-7c9d8f6b5d"
-    common = 'namespace="llm",engine="0",model_name="qwen2.5-7b",job="x"'
+    process = 'engine="0"' if engine == "vllm" else 'engine_type="unified"'
+    common = f'namespace="llm",{process},model_name="qwen2.5-7b",job="x"'
     dcgm = 'modelName="NVIDIA A10G",namespace="gpu",pod="dcgm"'
     return {
         "@deployment": deployment.name,
@@ -120,10 +131,12 @@ def _values(entry: dict[str, Any], fault: float | str | None, course: Course) ->
     return " ".join((level(normal, before), level(changed_level, during), level(normal, after)))
 
 
-def _series(names: dict[str, str], change: Mapping[str, float | None], course: Course = HOUR) -> list[dict[str, str]]:
+def _series(
+    engine: str, names: dict[str, str], change: Mapping[str, float | None], course: Course = HOUR
+) -> list[dict[str, str]]:
     found = []
     matched: set[str] = set()
-    for entry in HEALTHY:
+    for entry in _healthy(engine):
         series = re.sub(r"@\w+", lambda match: names[match[0]], entry["series"])
         fault: float | str | None = "same"
         for pattern, value in change.items():
@@ -133,6 +146,15 @@ def _series(names: dict[str, str], change: Mapping[str, float | None], course: C
         found.append({"series": series, "values": _values(entry, fault, course)})
     assert matched == set(change), f"patterns that match no series: {set(change) - matched}"
     return found
+
+
+def _healthy(engine: str) -> list[dict[str, Any]]:
+    """Series of the cluster and of a model on this engine."""
+    if engine == "vllm":
+        return HEALTHY
+    return HEALTHY_SGLANG + [
+        each for each in HEALTHY if not each["series"].startswith(("vllm:", "http_requests_total"))
+    ]
 
 
 def _promtool(tmp_path: Path, rules: list[dict[str, Any]], tests: list[dict[str, Any]]) -> None:
@@ -151,8 +173,9 @@ def _promtool(tmp_path: Path, rules: list[dict[str, Any]], tests: list[dict[str,
 
 
 def _firing(names_of_alerts: list[str], at: str) -> list[dict[str, Any]]:
-    """Expressions that say which alerts fire at a time, and that no other does."""
-    expected = "|".join(names_of_alerts) or "none"
+    """Expressions that say which alerts fire at a time, beside the one that always does, and that no other does."""
+    names_of_alerts = [WATCHDOG, *names_of_alerts]
+    expected = "|".join(names_of_alerts)
     others = f'count(ALERTS{{alertstate="firing",alertname!~"{expected}"}}) or vector(0)'
     return [
         *(
@@ -177,20 +200,21 @@ def test_promtool_accepts_the_rules(tmp_path: Path, rules: list[dict[str, Any]])
 
 def test_every_alert_has_a_fault_and_every_fault_an_alert(rules: list[dict[str, Any]]) -> None:
     alerts = {rule["alert"] for group in rules for rule in group["rules"] if "alert" in rule}
-    assert alerts == set(FAULTS)
+    assert alerts == {*FAULTS, WATCHDOG}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("alert", sorted(FAULTS))
 def test_alert_fires_for_its_fault_alone_and_clears(
-    alert: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
+    alert: str, engine: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
 ) -> None:
     fault = FAULTS[alert]
+    change = fault.get(engine, fault["change"])
     expected = [alert, *fault.get("also", [])]
     course = Course(**fault.get("course", {}))
     test = {
         "interval": f"{STEP_SECONDS}s",
-        "input_series": _series(names, fault["change"], course),
+        "input_series": _series(engine, names, change, course),
         "promql_expr_test": [
             *_firing([], course.before_fault),
             *_firing(expected, course.during_fault),
@@ -202,11 +226,11 @@ def test_alert_fires_for_its_fault_alone_and_clears(
 
 @pytest.mark.slow
 def test_alert_of_lost_targets_fires_when_no_replica_is_scraped(
-    tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
+    engine: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
 ) -> None:
     test = {
         "interval": f"{STEP_SECONDS}s",
-        "input_series": _series(names, {"vllm:.*": None, "http_requests_total": None}),
+        "input_series": _series(engine, names, {f"{engine}:.*|^http_requests_total": None}),
         "promql_expr_test": [*_firing(["LlmAutoscalerBlind"], HOUR.during_fault), *_firing([], HOUR.after_recovery)],
     }
     _promtool(tmp_path, rules, [test])
@@ -214,12 +238,12 @@ def test_alert_of_lost_targets_fires_when_no_replica_is_scraped(
 
 @pytest.mark.slow
 def test_a_model_at_zero_replicas_is_not_blind(
-    tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
+    engine: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
 ) -> None:
-    change = {"vllm:.*": None, "http_requests_total": None, "kube_deployment_.*": 0, "status_desired_replicas": 0}
+    change = {f"{engine}:.*|^http_requests_total": None, "kube_deployment_.*": 0, "status_desired_replicas": 0}
     test = {
         "interval": f"{STEP_SECONDS}s",
-        "input_series": _series(names, change),
+        "input_series": _series(engine, names, change),
         "promql_expr_test": _firing([], HOUR.during_fault),
     }
     _promtool(tmp_path, rules, [test])
@@ -257,9 +281,12 @@ def _queries(release: Release) -> list[tuple[str, str]]:
 
 @pytest.mark.slow
 def test_every_dashboard_query_returns_data(
-    tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str], platform_release: Release
+    engine: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str], platform_release: Release
 ) -> None:
-    queries = _queries(platform_release)
+    drawn_for_another = (
+        ("llm-latency.json", "llm-scaling.json") if engine == "sglang" else ("llm-latency-s", "llm-scaling-s")
+    )
+    queries = [each for each in _queries(platform_release) if not each[0].startswith(drawn_for_another)]
     assert len(queries) > 35
 
     # x == x drops NaN, so that a division by nothing does not pass for data.
@@ -271,7 +298,7 @@ def test_every_dashboard_query_returns_data(
         }
         for _, query in queries
     ]
-    series = _series(names, {})
+    series = _series(engine, names, {})
     _promtool(
         tmp_path, rules, [{"interval": f"{STEP_SECONDS}s", "input_series": series, "promql_expr_test": expressions}]
     )
@@ -279,7 +306,9 @@ def test_every_dashboard_query_returns_data(
 
 def test_dashboards_are_placed_without_overlap(platform_release: Release) -> None:
     dashboards = _dashboards(platform_release)
-    assert {each["uid"] for each in dashboards.values()} == {"llm-scaling", "llm-latency", "llm-cost", "llm-gpu"}
+    shared = {"llm-cost", "llm-gpu"}
+    of_engines = {"llm-scaling", "llm-latency", "llm-scaling-sglang", "llm-latency-sglang"}
+    assert {each["uid"] for each in dashboards.values()} == shared | of_engines
     for dashboard in dashboards.values():
         taken: set[tuple[int, int]] = set()
         for panel in dashboard["panels"]:
@@ -299,7 +328,7 @@ def test_every_alert_has_severity_summary_and_a_runbook_that_exists(rules: list[
         for rule in group["rules"]:
             if "alert" not in rule:
                 continue
-            assert rule["labels"]["severity"] in {"warning", "critical"}
+            assert rule["labels"]["severity"] in {"warning", "critical", "none"}
             assert rule["annotations"]["summary"]
             assert rule["annotations"]["description"]
             page = rule["annotations"]["runbook_url"].rpartition("/")[2]

@@ -2,7 +2,9 @@
 Facts of `files/catalog`, read once per render.
 
   {{- include "llm-inference.catalog" . -}}   prints nothing; afterwards `.Catalog` of the root context holds
-    engine        facts of `engine.type` (engines.yaml), {} where unknown
+    engine        facts of `engine.type` (engines.yaml)
+    engineVersion `engine.version`, else the newest that the catalog knows
+    engines       engines.yaml by name
     facts         the rest of engines.yaml: deliveries, node, imagePull, nvmeMegabytesPerSecond
     model         facts of `model.id`, overlaid with `model.profile`; {} where unknown
     models        models.yaml by name
@@ -21,6 +23,7 @@ and every template needs it.
 {{-   $models := get (.Files.Get "files/catalog/models.yaml" | fromYaml) "models" -}}
 {{-   $profile := .Values.model.profile | default dict -}}
 {{-   $known := get $models .Values.model.id | default dict -}}
+{{-   $engine := get $facts.engines .Values.engine.type -}}
 {{-   $instances := dict -}}
 {{-   $found := list -}}
 {{-   $unknown := list -}}
@@ -38,7 +41,9 @@ and every template needs it.
 {{-     end -}}
 {{-   end -}}
 {{-   $catalog := dict
-        "engine" (get $facts.engines .Values.engine.type | default dict)
+        "engine" $engine
+        "engineVersion" (.Values.engine.version | default $engine.newest)
+        "engines" $facts.engines
         "facts" $facts
         "model" (merge (deepCopy $profile) $known)
         "models" $models
@@ -51,15 +56,29 @@ and every template needs it.
 {{- end -}}
 {{- end -}}
 
-{{/* "true" where an engine version has an ability of the catalog: dict root, ability. */}}
+{{/* "true" where the engine's version has an ability of the catalog: dict root, ability. */}}
 {{- define "llm-inference.engine.can" -}}
 {{- include "llm-inference.catalog" .root -}}
-{{- $abilities := get .root.Catalog.engine "abilities" | default dict -}}
-{{- $ability := get $abilities .ability | default dict -}}
-{{- if $ability -}}
-{{-   $version := .root.Values.engine.version -}}
-{{-   $from := semverCompare (printf ">=%s" (get $ability "since" | default "0.0.0")) $version -}}
-{{-   $until := or (not (hasKey $ability "until")) (semverCompare (printf "<%s" (get $ability "until" | default "999.0.0")) $version) -}}
+{{- $ability := get .root.Catalog.engine.abilities .ability | default dict -}}
+{{- include "llm-inference.engine.since" (dict "root" .root "facts" $ability) -}}
+{{- end -}}
+
+{{/* "true" where the engine's version lies within `since` and `until` of something in the catalog: dict root, facts ({}: not there). */}}
+{{- define "llm-inference.engine.since" -}}
+{{- if .facts -}}
+{{-   $version := .root.Catalog.engineVersion -}}
+{{-   $from := semverCompare (printf ">=%s" (get .facts "since" | default "0.0.0")) $version -}}
+{{-   $until := or (not (hasKey .facts "until")) (semverCompare (printf "<%s" (get .facts "until" | default "999.0.0")) $version) -}}
 {{-   if and $from $until -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Words of a refusal that name engine and version, and from which version on it would do: dict root, facts ({}: never). */}}
+{{- define "llm-inference.engine.lacking" -}}
+{{- $engine := .root.Catalog.engine -}}
+{{- if .facts -}}
+{{ $engine.title }} {{ .root.Catalog.engineVersion }} lacks it ({{ .facts.since }} and newer have it)
+{{- else -}}
+{{ $engine.title }} has no such thing
 {{- end -}}
 {{- end -}}

@@ -10,13 +10,17 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
   gpusPerReplica           tensor x pipeline parallel size
   engineVersion            as text; metrics: names by role (catalog); modelName: first served name, the metrics' label
   servedModelNames         all of them
-  weightsGigabytes         of the checkpoint at `model.precision` (decimal, float)
+  modelGigabytes           of the checkpoint at `model.precision` (decimal, float)
+  additionalWeights        adapters and draft model: list of {name, container, source, revision, directory, gigabytes}
+  weightsGigabytes         of all of them (float)
+  imageGigabytes           of the engine's image, compressed (float)
   delivery                 key of the catalog's `deliveries`; nodeFamily: bottlerocket, al2023 or "" (plain image pull)
   candidateTypes           instance types with enough GPUs, in the order of the values
   smallestInstance         the one with the least room for the KV cache ("" where none is named)
   slowestInstance          the one with the least network
   kvCapacityTokens         tokens the KV cache of a replica holds on the smallest one; kvBytesPerToken
   kvGigabytes              the room that is (float, negative where not even the weights fit)
+  memFractionStatic        share of GPU memory for weights and KV cache, which SGLang is told (float)
   maxModelLen              effective longest context; contextTokens: the model's own
   maxNumSeqs               effective; 256 where unset
   concurrency              typical requests one replica holds: batch, KV cache and `autoscaling.stepMilliseconds` bound it
@@ -32,7 +36,8 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
   progressDeadlineSeconds  of the Deployment
   hostMemoryMebibytes      least memory of the pod; memoryMebibytes: effective; millicpu
   sharedMemoryGibibytes    of /dev/shm
-  weightsGibibytes         room for the weights on a disk (plus 10 %); ephemeralGibibytes: effective request of local disk
+  weightsGibibytes         room for the weights on a disk (plus 10 %); additionsGibibytes: of adapters and draft model alone
+  ephemeralGibibytes       effective request of local disk
   claimGibibytes           size of the claim the chart makes
   maxReplicas, surgeReplicas   most replicas, and what a rolling update adds
 */}}
@@ -63,13 +68,20 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
 {{- if and (eq $delivery "initDownload") (eq .Values.weights.source.type "huggingface") -}}
 {{-   $delivery = "huggingface" -}}
 {{- end -}}
+{{- $model := get (get .Catalog.model "weightsGB" | default dict) .Values.model.precision | default 0.0 | float64 -}}
+{{- $additions := include "llm-inference.weights.additions" . | fromJsonArray -}}
+{{- $weights := $model -}}
+{{- range $additions -}}{{- $weights = addf $weights .gigabytes -}}{{- end -}}
 {{- $_ := merge .Derived (dict
       "gpusPerReplica" (mul $engine.tensorParallelSize $engine.pipelineParallelSize)
-      "engineVersion" $engine.version
+      "engineVersion" .Catalog.engineVersion
+      "imageGigabytes" ($engine.image.compressedGigabytes | default .Catalog.engine.imageGigabytes | float64)
       "metrics" (get .Catalog.engine "metrics" | default dict)
       "servedModelNames" $served
       "modelName" (first $served)
-      "weightsGigabytes" (get (get .Catalog.model "weightsGB" | default dict) .Values.model.precision | default 0.0 | float64)
+      "modelGigabytes" $model
+      "additionalWeights" $additions
+      "weightsGigabytes" $weights
       "delivery" $delivery
       "nodeFamily" (include "llm-inference.nodes.family" .)
       "contextTokens" (get .Catalog.model "context" | default 0 | int64)
@@ -77,7 +89,11 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
       "maxNumSeqs" ($engine.maxNumSeqs | default 256 | int64)) -}}
 {{- end -}}
 
-{{/* KV cache: budget = utilisation x usable memory x GPUs; what weights and overhead leave of it. */}}
+{{/*
+KV cache: budget = utilisation x usable memory x GPUs; what weights and overhead leave of it. vLLM is told the
+utilisation and measures its overhead. SGLang is told the share of weights and KV cache alone, so that the overhead is
+taken off here, on the GPU with the least memory.
+*/}}
 {{- define "llm-inference.derive.fit" -}}
 {{- $root := . -}}
 {{- $model := .Catalog.model -}}
@@ -99,13 +115,20 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
 {{- $slowest := "" -}}
 {{- $leastRoom := 0.0 -}}
 {{- $leastNetwork := 0 -}}
-{{- $overhead := mulf (get .Catalog.engine "gpuOverheadGigabytes" | default 0.0) $gpus -}}
+{{- $overhead := mulf .Catalog.engine.gpuOverheadGigabytes $gpus -}}
+{{- $share := .Values.engine.gpuMemoryUtilization | float64 -}}
+{{- $static := 0.0 -}}
+{{- if eq .Values.engine.type "sglang" -}}
+{{-   $static = include "llm-inference.derive.memFractionStatic" . | float64 -}}
+{{-   $share = $static -}}
+{{-   $overhead = 0.0 -}}
+{{- end -}}
 {{- range $type := .Catalog.instanceTypes -}}
 {{-   $instance := get $root.Catalog.instances $type -}}
 {{-   $gpu := get $root.Catalog.gpus $instance.gpu | default dict -}}
 {{-   if and $gpu (ge (int64 $instance.gpuCount) $gpus) -}}
 {{-     $candidates = append $candidates $type -}}
-{{-     $budget := mulf $root.Values.engine.gpuMemoryUtilization $instance.gpuMemoryMebibytes 0.001048576 $gpu.usableShare $gpus -}}
+{{-     $budget := mulf $share $instance.gpuMemoryMebibytes 0.001048576 $gpu.usableShare $gpus -}}
 {{-     $room := subf $budget $root.Derived.weightsGigabytes $overhead -}}
 {{-     if or (not $smallest) (lt $room $leastRoom) -}}
 {{-       $smallest = $type -}}
@@ -126,9 +149,29 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
       "smallestInstance" $smallest
       "slowestInstance" $slowest
       "networkMegabytesPerSecond" (divf $leastNetwork 8)
+      "memFractionStatic" $static
       "kvGigabytes" $leastRoom
       "kvBytesPerToken" $bytesPerToken
       "kvCapacityTokens" $tokens) -}}
+{{- end -}}
+
+{{/*
+`engine.gpuMemoryUtilization` less the overhead on the smallest GPU, rounded down to thousandths. Without instance types
+it is a tenth less: 4 GB of 40.
+*/}}
+{{- define "llm-inference.derive.memFractionStatic" -}}
+{{- $least := 0.0 -}}
+{{- range $type := .Catalog.instanceTypes -}}
+{{-   $instance := get $.Catalog.instances $type -}}
+{{-   $gpu := get $.Catalog.gpus $instance.gpu | default dict -}}
+{{-   if and $gpu (ge (int64 $instance.gpuCount) $.Derived.gpusPerReplica) -}}
+{{-     $usable := mulf $instance.gpuMemoryMebibytes 0.001048576 $gpu.usableShare -}}
+{{-     if or (not $least) (lt $usable $least) -}}{{- $least = $usable -}}{{- end -}}
+{{-   end -}}
+{{- end -}}
+{{- $part := 0.1 -}}
+{{- if $least -}}{{- $part = divf .Catalog.engine.gpuOverheadGigabytes $least -}}{{- end -}}
+{{- divf (floor (mulf (subf .Values.engine.gpuMemoryUtilization $part) 1000)) 1000 -}}
 {{- end -}}
 
 {{/* What one replica should hold. */}}
@@ -167,7 +210,7 @@ share once, so both grow with weights / tensor parallel size / memory bandwidth.
 {{- $instance := get .Catalog.instances .Derived.smallestInstance -}}
 {{- $gpu := get .Catalog.gpus $instance.gpu -}}
 {{- $memory := int64 $instance.gpuMemoryMebibytes -}}
-{{- $ours := divf .Derived.weightsGigabytes $tensor -}}
+{{- $ours := divf .Derived.modelGigabytes $tensor -}}
 {{- $exact := dict -}}
 {{- $nearest := dict -}}
 {{- $distance := 0.0 -}}
@@ -192,7 +235,7 @@ share once, so both grow with weights / tensor parallel size / memory bandwidth.
 {{- end -}}
 {{- if $exact -}}
 {{-   dict "alpha" $exact.alphaMilliseconds "beta" $exact.betaMilliseconds | toJson -}}
-{{- else if and $nearest (not (get .Catalog.model "moe")) .Derived.weightsGigabytes -}}
+{{- else if and $nearest (not (get .Catalog.model "moe")) .Derived.modelGigabytes -}}
 {{-   $theirGpu := get .Catalog.gpus $nearest.gpu -}}
 {{-   $theirs := $theirGpu.memoryBandwidthGigabytesPerSecond -}}
 {{-   if and (eq $nearest.gpu "a100") (hasKey $nearest "gpuMemoryMebibytes") -}}
@@ -247,7 +290,7 @@ share once, so both grow with weights / tensor parallel size / memory bandwidth.
 {{- else if eq $derived.nodeFamily "al2023" -}}
 {{-   $pullSpeed = $pull.al2023SociMegabytesPerSecond -}}
 {{- end -}}
-{{- $pulled := mulf (addf $engine.image.compressedGigabytes (ternary $derived.weightsGigabytes 0.0 (get $delivery "withImage" | default false))) 1000 -}}
+{{- $pulled := mulf (addf $derived.imageGigabytes (ternary $derived.weightsGigabytes 0.0 (get $delivery "withImage" | default false))) 1000 -}}
 {{- $phases := list
       (dict "name" "reaction" "seconds" 15.0 "inContainer" false)
       (dict "name" "node claim" "seconds" (float64 $facts.node.nodeClaimSeconds) "inContainer" false)
@@ -284,12 +327,11 @@ share once, so both grow with weights / tensor parallel size / memory bandwidth.
 {{/* Shutdown and rollout. */}}
 {{- define "llm-inference.derive.lifecycle" -}}
 {{- $engine := .Values.engine -}}
-{{- $teardown := 15 -}}{{/* seconds after the drain: NCCL, CUDA contexts, workers (vLLM issue 43208 asks for 5 to 15) */}}
 {{- $hasDrain := eq (include "llm-inference.engine.can" (dict "root" . "ability" "shutdownTimeout")) "true" -}}
 {{- $_ := merge .Derived (dict
       "preStopSeconds" (int64 $engine.preStopSeconds)
       "shutdownTimeoutSeconds" (ternary (int64 $engine.drainSeconds) 0 $hasDrain)
-      "gracePeriodSeconds" (add $engine.preStopSeconds $engine.drainSeconds $teardown)
+      "gracePeriodSeconds" (add $engine.preStopSeconds $engine.drainSeconds .Catalog.engine.teardownSeconds)
       "maxReplicas" (ternary .Values.autoscaling.maxReplicas $engine.replicas .Values.autoscaling.enabled | int64)
       "surgeReplicas" (ternary 0 (int64 $engine.rollout.surgeReplicas) $engine.rollout.acceptDowntime)) -}}
 {{- end -}}
@@ -300,16 +342,22 @@ share once, so both grow with weights / tensor parallel size / memory bandwidth.
 {{- $engine := .Values.engine -}}
 {{- $parallel := gt (int64 $derived.gpusPerReplica) 1 -}}
 {{- $shared := $engine.sharedMemoryGibibytes | default (ternary 8 2 $parallel) | int64 -}}
-{{- $host := get .Catalog.engine "hostMemoryGibibytes" | default dict -}}
-{{- $memory := add (get $host "base" | default 0) (mul (get $host "perFurtherGpu" | default 0) (sub $derived.gpusPerReplica 1)) $shared -}}
+{{- $host := .Catalog.engine.hostMemoryGibibytes -}}
+{{- $memory := add $host.base (mul $host.perFurtherGpu (sub $derived.gpusPerReplica 1)) $shared -}}
+{{- if $engine.kvOffloadGibibytes -}}
+{{-   $memory = add $memory $engine.kvOffloadGibibytes (get .Catalog.engine "kvOffloadReserveGibibytes" | default 0) -}}
+{{- end -}}
 {{- if eq .Values.weights.delivery "stream" -}}
 {{-   $memory = add $memory .Values.weights.stream.memoryLimitGibibytes -}}
 {{- end -}}
 {{- $hostMemory := mul $memory 1024 -}}
-{{- $weights := mulf $derived.weightsGigabytes 1.1 0.931322575 | ceil | int64 -}}{{/* 1e9 / 2^30 */}}
+{{- /* Adapters and draft model are downloaded: beside the model where that is too, else to a directory of their own. */ -}}
+{{- $downloads := eq .Values.weights.delivery "initDownload" -}}
+{{- $weights := mulf (ternary $derived.weightsGigabytes $derived.modelGigabytes $downloads) 1.1 0.931322575 | ceil | int64 -}}{{/* 1e9 / 2^30 */}}
+{{- $additions := mulf (subf $derived.weightsGigabytes $derived.modelGigabytes) 1.1 0.931322575 | ceil | int64 -}}
 {{- $directory := .Values.weights.initDownload.sizeLimitGibibytes | default $weights | int64 -}}
 {{- $caches := 6 -}}{{/* GiB: compiled kernels, tokenizer and configuration files, temporary files */}}
-{{- $ephemeral := add $caches (ternary $directory 0 (eq .Values.weights.delivery "initDownload")) -}}
+{{- $ephemeral := add $caches (ternary $directory $additions $downloads) -}}
 {{- $_ := merge $derived (dict
       "sharedMemoryGibibytes" $shared
       "hostMemoryMebibytes" $hostMemory
@@ -317,6 +365,7 @@ share once, so both grow with weights / tensor parallel size / memory bandwidth.
       "millicpu" (include "llm-inference.quantity.millicpu" $engine.resources.cpu | int64)
       "weightsGibibytes" $weights
       "downloadGibibytes" $directory
+      "additionsGibibytes" $additions
       "ephemeralGibibytes" (ternary (div (include "llm-inference.quantity.mebibytes" $engine.resources.ephemeralStorage | int64) 1024) $ephemeral (not (empty $engine.resources.ephemeralStorage)))
       "leastEphemeralGibibytes" $ephemeral
       "claimGibibytes" (.Values.weights.volume.sizeGibibytes | default (mul 2 $weights) | int64)) -}}

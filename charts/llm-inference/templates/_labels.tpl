@@ -17,7 +17,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- define "llm-inference.labels" -}}
 {{ include "llm-inference.selectorLabels" . }}
 app.kubernetes.io/part-of: llm-inference
-app.kubernetes.io/version: {{ .root.Values.engine.version | quote }}
+app.kubernetes.io/version: {{ .root.Derived.engineVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ include "llm-inference.chart" .root }}
 {{- with .root.Values.commonLabels }}

@@ -68,8 +68,9 @@
 {{-   $instance := get $root.Catalog.instances $type -}}
 {{-   $gpu := get $root.Catalog.gpus $instance.gpu -}}
 {{-   $capability := float64 $gpu.computeCapability -}}
-{{-   if and (lt $capability 7.5) (semverCompare ">=0.20.0" $engine.version) -}}
-{{-     $messages = append $messages (printf "[LLM144] engine.version: %s dropped the %s of %s (compute capability %s); write a version below 0.20.0, or another instance type" $engine.version $gpu.product $type $gpu.computeCapability) -}}
+{{-   $compute := get $root.Catalog.engine "computeCapability" | default dict -}}
+{{-   if and $compute (lt $capability (float64 $compute.least)) (include "llm-inference.engine.since" (dict "root" $root "facts" $compute)) -}}
+{{-     $messages = append $messages (printf "[LLM144] engine.version: %s dropped the %s of %s (compute capability %s); write a version below %s, or another instance type" $derived.engineVersion $gpu.product $type $gpu.computeCapability $compute.since) -}}
 {{-   end -}}
 {{-   if and (lt $capability 8.0) (eq $engine.dtype "bfloat16") -}}
 {{-     $messages = append $messages (printf "[LLM134] engine.dtype: the %s of %s has no bfloat16; write float16, or auto" $gpu.product $type) -}}

@@ -101,7 +101,7 @@ class WorkloadPlan:
             node_family=self.node_family,
             downloads_in_container=(delivery or self.delivery) == "huggingface"
             and not any(_brings_weights(each) for each in self.container.pod.containers(init=True)),
-            eager=self.container.option("--enforce-eager") is not None,
+            eager=_is_eager(self.container),
             compile_cache=_has_compile_cache(self.container),
             replicas=replicas,
         )
@@ -153,7 +153,7 @@ def plan_workload(container: EngineContainer, release: Release, facts: Catalog |
         return None
     gpus = container.tensor_parallel_size * container.pipeline_parallel_size
     candidates = candidate_instances(container.pod, release, facts, gpus=gpus)
-    overhead = float((facts.engines.get(container.engine) or facts.engines["vllm"])["gpuOverheadGigabytes"])
+    overhead = _overhead_gigabytes(container, facts)
     fits = {
         (each.gpu, each.gpu_memory_mebibytes): memory_fit(
             model,
@@ -241,6 +241,23 @@ def _utilization(container: EngineContainer) -> float:
     return 0.92 if container.version is None or container.version >= _UTILIZATION_CHANGED else 0.9
 
 
+def _overhead_gigabytes(container: EngineContainer, facts: Catalog) -> float:
+    """What a GPU holds beside weights and KV cache, within the share that the engine may use.
+
+    SGLang's `--mem-fraction-static` is the share of weights and KV cache alone (`arg_groups/memory_hook.py`).
+    """
+    if container.option("--mem-fraction-static") is not None:
+        return 0.0
+    return float((facts.engines.get(container.engine) or facts.engines["vllm"])["gpuOverheadGigabytes"])
+
+
+def _is_eager(container: EngineContainer) -> bool:
+    """Whether it is told to compile nothing and to capture no CUDA graphs."""
+    if container.option("--enforce-eager", "--disable-cuda-graph") is not None:
+        return True
+    return container.option("--cuda-graph-backend-decode") == "disabled"
+
+
 def _brings_weights(init_container: Mapping[str, Any]) -> bool:
     """Whether an init container speaks of models or downloads: then the engine finds its weights there."""
     return bool(_WEIGHTS_MARK.search(str({key: init_container.get(key) for key in ("command", "args", "env")})))
@@ -248,7 +265,7 @@ def _brings_weights(init_container: Mapping[str, Any]) -> bool:
 
 def _has_compile_cache(container: EngineContainer) -> bool:
     """Whether the engine's cache directory lies on a volume that outlives the pod."""
-    root = str(container.environment.get("VLLM_CACHE_ROOT") or "")
+    root = str(container.environment.get("VLLM_CACHE_ROOT") or container.environment.get("SGLANG_CACHE_DIR") or "")
     claims = {each.get("name") for each in container.pod.spec.get("volumes") or [] if "persistentVolumeClaim" in each}
     return bool(root) and any(
         root.startswith(str(each.get("mountPath"))) and each.get("name") in claims

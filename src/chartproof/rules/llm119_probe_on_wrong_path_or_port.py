@@ -13,7 +13,7 @@ from chartproof.versions import format_version
 from chartproof.workload import EngineContainer, engine_containers
 
 #: Last SGLang release that was seen without /ready.
-_SGLANG_WITHOUT_READY = (0, 5, 9)
+_SGLANG_WITHOUT_READY = (0, 5, 18)
 
 
 @rule(id="LLM119", name="probe-on-wrong-path-or-port", severity=Severity.ERROR, kinds=SERVING)

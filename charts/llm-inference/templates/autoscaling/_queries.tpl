@@ -25,7 +25,7 @@ namespace="{{ .Release.Namespace }}",{{ .Catalog.engine.modelLabel }}="{{ .Deriv
 {{/* A series of the engine by its name in the catalog: dict root, metric, suffix. */}}
 {{- define "llm-inference.autoscaling.series" -}}
 {{- include "llm-inference.derive" .root -}}
-{{- get .root.Derived.metrics .metric }}{{ .suffix | default "" }}{ {{- include "llm-inference.autoscaling.matchers" .root -}} }
+{{- get .root.Derived.metrics .metric }}{{ .suffix | default "" }}{ {{- include "llm-inference.autoscaling.matchers" .root }}{{ include "llm-inference.engine.rankMatcher" . -}} }
 {{- end -}}
 
 {{/* Ready replicas by kube-state-metrics. `max`, because two of its pods report the same Deployment. */}}
@@ -92,5 +92,5 @@ or vector(0)
 {{/* Query of the OpenTelemetry add-on: `sum(name{label=value})`, nothing more. */}}
 {{- define "llm-inference.autoscaling.query.opentelemetry" -}}
 {{- include "llm-inference.derive" .root -}}
-sum({{ get .root.Derived.metrics .metric }}{ {{- .root.Catalog.engine.modelLabel }}={{ .root.Derived.modelName -}} })
+sum({{ get .root.Derived.metrics .metric }}{ {{- .root.Catalog.engine.modelLabel }}={{ .root.Derived.modelName }}{{ include "llm-inference.engine.rankMatcher" . | replace "\"" "" -}} })
 {{- end -}}

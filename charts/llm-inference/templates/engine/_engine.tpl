@@ -4,74 +4,48 @@
 {{- define "llm-inference.engine.image" -}}
 {{- $image := .Values.engine.image -}}
 {{- $prefix := trimSuffix "/" .Values.nodes.imagePrefix -}}
-{{- $repository := ternary (printf "%s/%s" $prefix $image.repository) $image.repository (not (empty $prefix)) -}}
+{{- $name := $image.repository | default .Catalog.engine.image -}}
+{{- $repository := ternary (printf "%s/%s" $prefix $name) $name (not (empty $prefix)) -}}
 {{- if $image.digest -}}
 {{ $repository }}@{{ $image.digest }}
 {{- else -}}
-{{ $repository }}:{{ $image.tag | default (printf "v%s" .Values.engine.version) }}
+{{ $repository }}:{{ $image.tag | default (printf "v%s" .Catalog.engineVersion) }}
 {{- end -}}
 {{- end -}}
 
 {{/*
-Arguments of `vllm serve`, as a JSON list. Spellings are those that every version in the chart's range takes
-(`--no-enable-prefix-caching`: `--disable-prefix-caching` exists from 0.33 only).
+Arguments of the engine, as a JSON list: those of its own template (_vllm.tpl, _sglang.tpl), of the weights' delivery, and
+the user's.
 */}}
 {{- define "llm-inference.engine.arguments" -}}
-{{- $engine := .Values.engine -}}
-{{- $derived := .Derived -}}
-{{- $arguments := list (include "llm-inference.weights.path" .) "--served-model-name" -}}
-{{- $arguments = concat $arguments $derived.servedModelNames -}}
-{{- $arguments = concat $arguments (list
-      "--port" (toString (int64 $engine.port))
-      "--gpu-memory-utilization" (toString $engine.gpuMemoryUtilization)
-      "--dtype" $engine.dtype
-      "--kv-cache-dtype" $engine.kvCacheDtype
-      "--tensor-parallel-size" (toString (int64 $engine.tensorParallelSize))
-      "--pipeline-parallel-size" (toString (int64 $engine.pipelineParallelSize))) -}}
-{{- with $engine.maxModelLen -}}{{- $arguments = concat $arguments (list "--max-model-len" (toString (int64 .))) -}}{{- end -}}
-{{- with $engine.maxNumSeqs -}}{{- $arguments = concat $arguments (list "--max-num-seqs" (toString (int64 .))) -}}{{- end -}}
-{{- with $engine.maxNumBatchedTokens -}}{{- $arguments = concat $arguments (list "--max-num-batched-tokens" (toString (int64 .))) -}}{{- end -}}
-{{- with $engine.quantization -}}{{- $arguments = concat $arguments (list "--quantization" .) -}}{{- end -}}
-{{- $arguments = append $arguments (ternary "--enable-prefix-caching" "--no-enable-prefix-caching" $engine.enablePrefixCaching) -}}
-{{- if $engine.enforceEager -}}{{- $arguments = append $arguments "--enforce-eager" -}}{{- end -}}
-{{- if $engine.trustRemoteCode -}}{{- $arguments = append $arguments "--trust-remote-code" -}}{{- end -}}
-{{- if $engine.enableLogRequests -}}{{- $arguments = append $arguments "--enable-log-requests" -}}{{- end -}}
-{{- if gt (int64 $engine.maxNumQueuedRequests) 0 -}}
-{{-   $arguments = concat $arguments (list "--max-num-queued-reqs" (toString (int64 $engine.maxNumQueuedRequests))) -}}
-{{- end -}}
-{{- if include "llm-inference.engine.can" (dict "root" . "ability" "quietAccessLog") -}}
-{{- /* Probes and scrapes would be most of the log. */ -}}
-{{-   $arguments = concat $arguments (list "--disable-access-log-for-endpoints" "/health,/metrics") -}}
-{{- end -}}
-{{- if gt (int64 $derived.shutdownTimeoutSeconds) 0 -}}
-{{- /* Without it the engine aborts every running request on SIGTERM (0.18 and newer). */ -}}
-{{-   $arguments = concat $arguments (list "--shutdown-timeout" (toString $derived.shutdownTimeoutSeconds)) -}}
-{{- end -}}
+{{- $arguments := include (printf "llm-inference.engine.%s.arguments" .Values.engine.type) . | fromJsonArray -}}
 {{- $arguments = concat $arguments (include "llm-inference.weights.arguments" . | fromJsonArray) -}}
-{{- concat $arguments $engine.extraArgs | toJson -}}
+{{- concat $arguments .Values.engine.extraArgs | toJson -}}
 {{- end -}}
 
-{{/* Names of the options that `llm-inference.engine.arguments` can generate; `extraArgs` may not repeat them. */}}
-{{- define "llm-inference.engine.generatedOptions" -}}
-{{- list "--model" "--served-model-name" "--port" "--host" "--gpu-memory-utilization" "--device-memory-utilization" "--dtype"
-      "--kv-cache-dtype" "--tensor-parallel-size" "-tp" "--pipeline-parallel-size" "-pp" "--max-model-len" "--max-num-seqs"
-      "--max-num-batched-tokens" "--quantization" "-q" "--enable-prefix-caching" "--no-enable-prefix-caching"
-      "--disable-prefix-caching" "--enforce-eager" "--no-enforce-eager" "--trust-remote-code" "--no-trust-remote-code"
-      "--enable-log-requests" "--no-enable-log-requests" "--disable-log-requests" "--max-num-queued-reqs"
-      "--disable-access-log-for-endpoints" "--shutdown-timeout" "--load-format" "--model-loader-extra-config"
-      "--revision" "--api-key" "--hf-token" "--config" | toJson -}}
+{{/* Where probes ask whether the engine takes requests; liveness asks `healthPath` of the catalog. */}}
+{{- define "llm-inference.engine.readyPath" -}}
+{{- if include "llm-inference.engine.can" (dict "root" . "ability" "readyEndpoint") -}}
+{{ .Catalog.engine.readyPath }}
+{{- else -}}
+{{ .Catalog.engine.healthPath }}
+{{- end -}}
 {{- end -}}
 
-{{/* Writable places of the engine. Everything it writes lies below HOME or /tmp. */}}
+{{/*
+A further matcher of a metric that every stage of a pipeline reports for itself (SGLang's scheduler): only the first
+stage counts. Empty for all others: dict root, metric.
+*/}}
+{{- define "llm-inference.engine.rankMatcher" -}}
+{{- $own := get .root.Catalog.engine "schedulerMetrics" | default list -}}
+{{- if and (has .metric $own) (gt (int64 .root.Values.engine.pipelineParallelSize) 1) -}}
+,pp_rank="0"
+{{- end -}}
+{{- end -}}
+
+{{/* Home of the engine. Everything it writes lies below it or /tmp. */}}
 {{- define "llm-inference.engine.home" -}}
-/home/vllm
-{{- end -}}
-
-{{/* Environment variables that `engine.extraEnv` may not repeat: the chart sets them, always or by another value. */}}
-{{- define "llm-inference.engine.generatedVariables" -}}
-{{- list "HOME" "USER" "HF_HOME" "VLLM_CACHE_ROOT" "VLLM_API_KEY" "HF_TOKEN" "AWS_REGION" "AWS_ENDPOINT_URL" "AWS_ACCESS_KEY_ID"
-      "AWS_SECRET_ACCESS_KEY" "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING" "RUNAI_STREAMER_CONCURRENCY"
-      "RUNAI_STREAMER_MEMORY_LIMIT" | toJson -}}
+{{ .Catalog.engine.user.home }}
 {{- end -}}
 
 {{/* Environment of the engine container, as a YAML list. */}}
@@ -81,33 +55,15 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
 - name: HOME
   value: {{ $home }}
 - name: USER
-  value: vllm
+  value: {{ .Values.engine.type }}
 - name: HF_HOME
   value: {{ $home }}/.cache/huggingface
-- name: VLLM_CACHE_ROOT
-  value: {{ include "llm-inference.engine.cacheRoot" . }}
 {{- if not (hasKey .Values.engine.extraEnv "HF_HUB_OFFLINE") }}
 # Weights come from disk or bucket at a pinned revision: nothing is asked of the hub while serving.
 - name: HF_HUB_OFFLINE
   value: "1"
 {{- end }}
-{{- if not (hasKey .Values.engine.extraEnv "VLLM_NO_USAGE_STATS") }}
-# No usage report to the engine's makers.
-- name: VLLM_NO_USAGE_STATS
-  value: "1"
-{{- end }}
-{{- if and .Values.engine.compileCache.enabled (include "llm-inference.engine.can" (dict "root" . "ability" "startupPlan")) (not (hasKey .Values.engine.extraEnv "VLLM_ENABLE_STARTUP_PLAN")) }}
-# Keeps the profiled size of the KV cache beside the compiled kernels: the next start does not measure it again.
-- name: VLLM_ENABLE_STARTUP_PLAN
-  value: "1"
-{{- end }}
-{{- with .Values.engine.apiKey.existingSecret }}
-- name: VLLM_API_KEY
-  valueFrom:
-    secretKeyRef:
-      name: {{ . | quote }}
-      key: {{ $.Values.engine.apiKey.key | quote }}
-{{- end }}
+{{ include (printf "llm-inference.engine.%s.environment" .Values.engine.type) . }}
 {{- if eq .Values.weights.delivery "stream" }}
 {{ include "llm-inference.weights.s3Environment" . }}
 {{- if .Values.weights.source.s3.endpointUrl }}
@@ -122,6 +78,13 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
 {{- end }}
 {{- end -}}
 
+{{/* Variables that `engine.extraEnv` may not repeat, whatever the engine: the chart sets them, always or by another value. */}}
+{{- define "llm-inference.engine.generatedVariables" -}}
+{{- $common := list "HOME" "USER" "HF_HOME" "HF_TOKEN" "AWS_REGION" "AWS_ENDPOINT_URL" "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY"
+      "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING" "RUNAI_STREAMER_CONCURRENCY" "RUNAI_STREAMER_MEMORY_LIMIT" -}}
+{{- concat $common (include (printf "llm-inference.engine.%s.generatedVariables" .Values.engine.type) . | fromJsonArray) | toJson -}}
+{{- end -}}
+
 {{/*
 Where compiled kernels are kept: pod-local, or a directory of the shared claim. A compiled kernel is only right for one
 image, one set of options and one GPU (the engine's own cache key), so that the directory carries a hash of them.
@@ -133,7 +96,7 @@ image, one set of options and one GPU (the engine's own cache key), so that the 
 {{-   $content := list (include "llm-inference.engine.image" .) (include "llm-inference.engine.arguments" .) .Values.engine.extraEnv ($gpus | uniq) | toJson -}}
 /compile-cache/{{ $content | sha256sum | trunc 16 }}
 {{- else -}}
-{{ include "llm-inference.engine.home" . }}/.cache/vllm
+{{ include "llm-inference.engine.home" . }}/.cache/{{ .Values.engine.type }}
 {{- end -}}
 {{- end -}}
 
@@ -187,8 +150,8 @@ chartproof.io/model: {{ .Values.model.id | quote }}
 chartproof.io/precision: {{ .Values.model.precision | quote }}
 chartproof.io/weights-gigabytes: {{ .Derived.weightsGigabytes | toString | quote }}
 chartproof.io/weights-delivery: {{ .Derived.delivery }}
-chartproof.io/engine-version: {{ .Values.engine.version | quote }}
-chartproof.io/image-gigabytes: {{ .Values.engine.image.compressedGigabytes | toString | quote }}
+chartproof.io/engine-version: {{ .Derived.engineVersion | quote }}
+chartproof.io/image-gigabytes: {{ .Derived.imageGigabytes | toString | quote }}
 {{- with .Derived.nodeFamily }}
 chartproof.io/node-family: {{ . }}
 {{- end }}
@@ -204,13 +167,18 @@ karpenter.sh/do-not-disrupt: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* How long after its start Karpenter leaves a pod alone: its download and its startup budget; empty: not at all. */}}
+{{/*
+How long after its start Karpenter leaves a pod alone: its download and its startup budget; empty: not at all. On spot
+it would outlive the notice of 120 s, during which Karpenter drains no such pod and makes no node for its successor.
+*/}}
 {{- define "llm-inference.engine.doNotDisrupt" -}}
 {{- if has .Values.nodes.provider (list "karpenter" "autoMode") -}}
-{{-   if kindIs "invalid" .Values.engine.doNotDisrupt -}}
-{{-     printf "%ds" (add .Derived.transferSeconds .Derived.startupBudgetSeconds) -}}
-{{-   else -}}
+{{-   $spot := false -}}
+{{-   range $_, $tier := .Values.nodes.tiers }}{{ if and $tier.enabled (has "spot" $tier.capacityTypes) }}{{ $spot = true }}{{ end }}{{ end -}}
+{{-   if not (kindIs "invalid" .Values.engine.doNotDisrupt) -}}
 {{-     .Values.engine.doNotDisrupt -}}
+{{-   else if not $spot -}}
+{{-     printf "%ds" (add .Derived.transferSeconds .Derived.startupBudgetSeconds) -}}
 {{-   end -}}
 {{- end -}}
 {{- end -}}

@@ -6,17 +6,21 @@
 {{- $derived := .Derived -}}
 {{- $facts := .Catalog.engine -}}
 {{- /* Version. */ -}}
-{{- if semverCompare (printf "<%s" $facts.oldest) $engine.version -}}
-{{-   $messages = append $messages (printf "[LLM144] engine.version: %s is older than this chart supports; write %s to %s" $engine.version $facts.oldest $facts.newest) -}}
-{{- else if semverCompare (printf ">%s" $facts.newest) $engine.version -}}
-{{-   $messages = append $messages (printf "[LLM144] engine.version: %s is newer than this chart knows the options and metrics of; write %s to %s, or take a newer chart" $engine.version $facts.oldest $facts.newest) -}}
+{{- $version := $derived.engineVersion -}}
+{{- if semverCompare (printf "<%s" $facts.oldest) $version -}}
+{{-   $messages = append $messages (printf "[LLM144] engine.version: %s is older than this chart supports of %s; write %s to %s" $version $facts.title $facts.oldest $facts.newest) -}}
+{{- else if semverCompare (printf ">%s" $facts.newest) $version -}}
+{{-   $messages = append $messages (printf "[LLM144] engine.version: %s is newer than this chart knows the options and metrics of %s of; write %s to %s, or take a newer chart" $version $facts.title $facts.oldest $facts.newest) -}}
 {{- end -}}
 {{- if has ($engine.image.tag | default "") (list "latest" "main" "master" "nightly" "dev") -}}
-{{-   $messages = append $messages (printf "[LLM007] engine.image.tag: `%s` moves, so replicas would differ; write a version, or null for v%s" $engine.image.tag $engine.version) -}}
+{{-   $messages = append $messages (printf "[LLM007] engine.image.tag: `%s` moves, so replicas would differ; write a version, or null for v%s" $engine.image.tag $version) -}}
 {{- end -}}
-{{- if and (gt (int64 $engine.maxNumQueuedRequests) 0) (not (include "llm-inference.engine.can" (dict "root" . "ability" "maxNumQueuedRequests"))) -}}
-{{-   $messages = append $messages (printf "[LLM019] engine.maxNumQueuedRequests: version %s has no such bound (0.29.0 and newer have); write 0" $engine.version) -}}
+{{- range $name, $other := .Catalog.engines -}}
+{{-   if and (ne $name $engine.type) (eq ($engine.image.repository | default "") $other.image) -}}
+{{-     $messages = append $messages (printf "[LLM016] engine.image.repository: %s is the image of %s, and engine.type is %s; write null, or engine.type %s" $other.image $other.title $engine.type $name) -}}
+{{-   end -}}
 {{- end -}}
+{{- $messages = concat $messages (include "llm-inference.engine.violations.features" . | fromJsonArray) -}}
 {{- /* Arguments and environment. */ -}}
 {{- $messages = concat $messages (include "llm-inference.engine.violations.arguments" . | fromJsonArray) -}}
 {{- $generated := include "llm-inference.engine.generatedVariables" . | fromJsonArray -}}
@@ -25,7 +29,7 @@
 {{-     $messages = append $messages (printf "[LLM016] engine.extraEnv.%s: the chart sets this variable; remove it and use the value that stands for it" $name) -}}
 {{-   else if eq $name "VLLM_SERVER_DEV_MODE" -}}
 {{-     $messages = append $messages "[LLM411] engine.extraEnv.VLLM_SERVER_DEV_MODE: it opens routes that stop and read the engine to every client; remove it" -}}
-{{-   else if has $name (list "VLLM_PORT" "VLLM_HOST_IP" "PROMETHEUS_MULTIPROC_DIR") -}}
+{{-   else if has $name (list "VLLM_PORT" "VLLM_HOST_IP" "PROMETHEUS_MULTIPROC_DIR" "SGLANG_PORT") -}}
 {{-     $messages = append $messages (printf "[LLM016] engine.extraEnv.%s: it is the engine's own, and setting it breaks it; remove it" $name) -}}
 {{-   else if regexMatch "(?i)(token|secret|password|api_?key|access_?key)" $name -}}
 {{-     $messages = append $messages (printf "[LLM401] engine.extraEnv.%s: a secret does not belong in values; put it into a Secret (engine.apiKey, engine.huggingFaceToken, weights.source.s3.existingSecret)" $name) -}}
@@ -50,7 +54,8 @@
 {{-   $messages = append $messages (printf "[LLM113] engine.startup.safetyFactor: the startup probe would give up after %d s, and load and start are planned to take %d s; write a larger factor, e.g. 3" (int64 $derived.startupBudgetSeconds) $inContainer) -}}
 {{- end -}}
 {{- /* Shutdown. */ -}}
-{{- if and (eq (int64 $engine.drainSeconds) 0) (include "llm-inference.engine.can" (dict "root" . "ability" "shutdownTimeout")) -}}
+{{- $drains := or (include "llm-inference.engine.can" (dict "root" . "ability" "shutdownTimeout")) (include "llm-inference.engine.can" (dict "root" . "ability" "drainsUntilKilled")) -}}
+{{- if and (eq (int64 $engine.drainSeconds) 0) $drains -}}
 {{-   $messages = append $messages "[LLM702] engine.drainSeconds: 0 aborts every running request when a pod stops; write the seconds that the longest answer takes" -}}
 {{- end -}}
 {{- /* Rollout. */ -}}
@@ -87,11 +92,14 @@
 {{-   if ne (len (uniq $gpus)) 1 -}}
 {{-     $messages = append $messages (printf "[LLM610] engine.compileCache.enabled: kernels are compiled for one GPU, nodes.instanceTypes names %s; name types with one kind of GPU" (ternary "none" (uniq $gpus | join ", ") (empty $gpus))) -}}
 {{-   end -}}
+{{- else if eq (toString $engine.compileCache.startupPlan) "true" -}}
+{{-   $messages = append $messages "[LLM019] engine.compileCache.startupPlan: it is kept on the volume of engine.compileCache, which is not enabled; set that, or write null" -}}
 {{- else if $engine.compileCache.existingClaim -}}
 {{-   $messages = append $messages "[LLM019] engine.compileCache.existingClaim: it is not used while engine.compileCache.enabled is false; set that to true" -}}
 {{- end -}}
-{{- if has (include "llm-inference.engine.service" .) (list "vllm") -}}
-{{-   $messages = append $messages "[LLM123] fullnameOverride: a Service named vllm gives every pod of the namespace a VLLM_PORT that engines fail on; write another name" -}}
+{{- $service := include "llm-inference.engine.service" . -}}
+{{- if has $service (keys .Catalog.engines) -}}
+{{-   $messages = append $messages (printf "[LLM123] fullnameOverride: a Service named %s gives every pod of the namespace a %s_PORT that engines fail on; write another name" $service (upper $service)) -}}
 {{- end -}}
 {{- if and $engine.runtimeClassName (eq (include "llm-inference.nodes.family" .) "bottlerocket") -}}
 {{-   $messages = append $messages "[LLM016] engine.runtimeClassName: Bottlerocket has no runtime class of this kind, pods would not be created; remove it" -}}
@@ -104,7 +112,7 @@
 {{/* `engine.extraArgs` against what the chart generates; a JSON list. */}}
 {{- define "llm-inference.engine.violations.arguments" -}}
 {{- $messages := list -}}
-{{- $generated := include "llm-inference.engine.generatedOptions" . | fromJsonArray -}}
+{{- $generated := include (printf "llm-inference.engine.%s.generatedOptions" .Values.engine.type) . | fromJsonArray -}}
 {{- $words := .Values.engine.extraArgs -}}
 {{- if and $words (not (hasPrefix "-" (first $words))) -}}
 {{-   $messages = append $messages (printf "[LLM016] engine.extraArgs: `%s` stands where an option is expected; begin with an option such as --seed" (first $words)) -}}

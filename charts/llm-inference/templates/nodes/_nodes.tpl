@@ -101,10 +101,10 @@ disk, and 20 GiB for the system's own images, logs and headroom below the image 
 {{- define "llm-inference.nodes.dataVolume.leastGibibytes" -}}
 {{- include "llm-inference.derive" . -}}
 {{- include "llm-inference.nodes.facts" . -}}
-{{- $bytes := mulf 1e9 (float64 .Values.engine.image.compressedGigabytes) (float64 .NodeFacts.imageUnpackFactor) -}}
+{{- $bytes := mulf 1e9 (float64 .Derived.imageGigabytes) (float64 .NodeFacts.imageUnpackFactor) -}}
 {{- $gibibytes := ceil (divf $bytes 1073741824) | int -}}
-{{- if and .Values.engine.enabled (eq .Values.weights.delivery "initDownload") -}}
-{{-   $gibibytes = add $gibibytes .Derived.downloadGibibytes -}}
+{{- if .Values.engine.enabled -}}
+{{-   $gibibytes = add $gibibytes (ternary .Derived.downloadGibibytes .Derived.additionsGibibytes (eq .Values.weights.delivery "initDownload")) -}}
 {{- end -}}
 {{- add 20 $gibibytes -}}
 {{- end -}}

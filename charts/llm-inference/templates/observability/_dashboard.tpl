@@ -1,24 +1,31 @@
 {{/*
-Grafana JSON of a dashboard in short form (files/dashboards): dict root, file.
+Grafana JSON of a dashboard in short form (files/dashboards): dict root, text, engine. Queries may differ by engine; what
+an engine has no query for is left out.
 Two panels of half the width a row, 8 units high; `width: 24` takes a row of its own.
 */}}
 {{- define "llm-inference.observability.dashboard" -}}
-{{- $source := include "llm-inference.observability.substitute" (dict "root" .root "text" (.root.Files.Get .file)) | fromYaml -}}
+{{- $source := include "llm-inference.observability.substitute" . | fromYaml -}}
+{{- $engine := .engine -}}
+{{- $facts := get .root.Catalog.engines $engine -}}
+{{- $scoped := eq (get $source "scope") "engine" -}}
 {{- $datasource := dict "type" "prometheus" "uid" "${datasource}" -}}
-{{- $running := .root.Derived.metrics.running -}}
+{{- $running := $facts.metrics.running -}}
 {{- $panels := list -}}
 {{- $x := 0 -}}
 {{- $y := 0 -}}
 {{- range $index, $panel := $source.panels -}}
 {{-   $width := get $panel "width" | default 12 | int -}}
+{{-   $targets := list -}}
+{{-   range $query := $panel.queries -}}
+{{-     with include "llm-inference.observability.expression" (dict "expression" $query.expr "engine" $engine) -}}
+{{-       $reference := substr (len $targets) (int (add1 (len $targets))) "ABCDEFGH" -}}
+{{-       $targets = append $targets (dict "refId" $reference "datasource" $datasource "expr" . "legendFormat" $query.legend) -}}
+{{-     end -}}
+{{-   end -}}
+{{-   if $targets -}}
 {{-   if gt (add $x $width) 24 -}}
 {{-     $x = 0 -}}
 {{-     $y = add $y 8 -}}
-{{-   end -}}
-{{-   $targets := list -}}
-{{-   range $number, $query := $panel.queries -}}
-{{-     $reference := substr $number (int (add1 $number)) "ABCDEFGH" -}}
-{{-     $targets = append $targets (dict "refId" $reference "datasource" $datasource "expr" $query.expr "legendFormat" $query.legend) -}}
 {{-   end -}}
 {{-   $panels = append $panels (dict
         "id" (add1 $index)
@@ -30,6 +37,7 @@ Two panels of half the width a row, 8 units high; `width: 24` takes a row of its
         "options" (dict "legend" (dict "displayMode" "table" "placement" "bottom" "calcs" (list "lastNotNull" "max")) "tooltip" (dict "mode" "multi"))
         "targets" $targets) -}}
 {{-   $x = add $x $width -}}
+{{-   end -}}
 {{- end -}}
 {{- $variables := list
       (dict "name" "datasource" "label" "Prometheus" "type" "datasource" "query" "prometheus")
@@ -38,8 +46,8 @@ Two panels of half the width a row, 8 units high; `width: 24` takes a row of its
       (dict "name" "model" "label" "Model" "type" "query" "datasource" $datasource "refresh" 2 "includeAll" true "multi" true "allValue" ".*"
         "query" (printf "label_values(%s{namespace=~\"$namespace\"}, model_name)" $running)) -}}
 {{- dict
-      "uid" $source.uid
-      "title" $source.title
+      "uid" (ternary (printf "%s-%s" $source.uid $engine) $source.uid (and $scoped (ne $engine "vllm")))
+      "title" (ternary (printf "%s (%s)" $source.title $facts.title) $source.title (and $scoped (ne $engine "vllm")))
       "description" $source.description
       "tags" (list "llm" "llm-inference")
       "timezone" "browser"

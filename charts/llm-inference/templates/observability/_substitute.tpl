@@ -1,17 +1,23 @@
 {{/*
-Fill the `${...}` placeholders of an alert or dashboard file: dict root, text.
+Fill the `${...}` placeholders of an alert or dashboard file: dict root, text, engine (default: the release's).
 
-  metric roles        names of the engine version's metrics, from the catalog
+  metric roles        names of the engine's metrics, from the catalog
   ${filter}           matchers of this release's engine series
+  ${schedulerFilter}  the same for what SGLang reports once per stage of a pipeline: the first stage
+  ${allRequests}, ${allGeneratedTokens}   per second over an hour, of all engines that dashboards are drawn for
   ${podFilter}        matchers of this release's pods, for series without a model label
   thresholds          from observability.alerts
 */}}
 {{- define "llm-inference.observability.substitute" -}}
 {{- include "llm-inference.derive" .root -}}
 {{- $root := .root -}}
+{{- $engine := get $root.Catalog.engines (get . "engine" | default $root.Values.engine.type) -}}
 {{- $alerts := $root.Values.observability.alerts -}}
 {{- $words := merge (dict
       "filter" (include "llm-inference.observability.filter" $root)
+      "schedulerFilter" (printf "%s%s" (include "llm-inference.observability.filter" $root) (include "llm-inference.engine.rankMatcher" (dict "root" $root "metric" "running")))
+      "allRequests" (include "llm-inference.observability.ofAllEngines" (dict "root" $root "metric" "requestsFinished"))
+      "allGeneratedTokens" (include "llm-inference.observability.ofAllEngines" (dict "root" $root "metric" "generationTokens"))
       "podFilter" (include "llm-inference.observability.podFilter" $root)
       "model" $root.Derived.modelName
       "namespace" $root.Release.Namespace
@@ -28,12 +34,23 @@ Fill the `${...}` placeholders of an alert or dashboard file: dict root, text.
       "gpuTemperatureCelsius" $alerts.gpuTemperatureCelsius
       "gpuPowerPercent" $alerts.gpuPowerPercent
       "gpuTaint" (keys $root.Values.nodes.taints | sortAlpha | first | default "nvidia.com/gpu")
-    ) $root.Derived.metrics -}}
+    ) $engine.metrics -}}
 {{- $text := .text -}}
 {{- range $name, $value := $words -}}
 {{-   $text = replace (printf "${%s}" $name) (toString $value) $text -}}
 {{- end -}}
 {{- $text -}}
+{{- end -}}
+
+{{/* Sum of a counter's rate over an hour and over engines: dict root, metric. Nothing where nothing is counted. */}}
+{{- define "llm-inference.observability.ofAllEngines" -}}
+{{- $terms := list -}}
+{{- $engines := .root.Values.observability.dashboards.engines -}}
+{{- range $engines -}}
+{{-   $rate := printf "sum(rate(%s[1h]))" (get (get $.root.Catalog.engines .).metrics $.metric) -}}
+{{-   $terms = append $terms (ternary (printf "(%s or vector(0))" $rate) $rate (gt (len $engines) 1)) -}}
+{{- end -}}
+({{ join " + " $terms }} > 0)
 {{- end -}}
 
 {{/* Matchers of the engine's series of this release. */}}
@@ -48,7 +65,7 @@ namespace="{{ .Release.Namespace }}",pod=~"{{ include "llm-inference.engine.name
 
 {{/*
 Groups of a PrometheusRule from an alert file: dict root, file, prefix. Adds severity labels and runbook links and
-leaves out groups whose `when` is off in this release.
+leaves out groups and rules whose `when` is off in this release, and rules without an expression for its engine.
 */}}
 {{- define "llm-inference.observability.groups" -}}
 {{- $root := .root -}}
@@ -59,14 +76,26 @@ leaves out groups whose `when` is off in this release.
 {{-   if or (ne (get $group "when") "autoscaling") $root.Values.autoscaling.enabled -}}
 {{-     $rules := list -}}
 {{-     range $rule := $group.rules -}}
+{{-     $expression := include "llm-inference.observability.expression" (dict "expression" $rule.expr "engine" $root.Values.engine.type) -}}
+{{-     if and $expression (or (ne (get $rule "when") "generate") (eq $root.Values.engine.task "generate")) -}}
 {{-       $runbook := printf "%s/%s.md" ($root.Values.observability.alerts.runbookBaseUrl | trimSuffix "/") $rule.alert -}}
 {{-       $annotations := dict "summary" $rule.summary "description" $rule.description "runbook_url" $runbook -}}
-{{-       $made := dict "alert" $rule.alert "expr" $rule.expr "labels" (dict "severity" $rule.severity) "annotations" $annotations -}}
+{{-       $made := dict "alert" $rule.alert "expr" $expression "labels" (dict "severity" $rule.severity) "annotations" $annotations -}}
 {{-       with get $rule "for" -}}{{- $_ := set $made "for" . -}}{{- end -}}
 {{-       $rules = append $rules $made -}}
+{{-     end -}}
 {{-     end -}}
 {{-     $groups = append $groups (dict "name" (printf "%s.%s" $prefix $group.name) "rules" $rules) -}}
 {{-   end -}}
 {{- end -}}
 {{- toYaml $groups -}}
+{{- end -}}
+
+{{/* An expression that may differ by engine; empty where this engine has none: dict expression, engine. */}}
+{{- define "llm-inference.observability.expression" -}}
+{{- if kindIs "map" .expression -}}
+{{- get .expression .engine -}}
+{{- else -}}
+{{- .expression -}}
+{{- end -}}
 {{- end -}}

@@ -7,6 +7,10 @@
 {{- $s3 := $weights.source.s3 -}}
 {{- $usesS3 := and (eq $weights.source.type "s3") (ne $weights.delivery "image") -}}
 {{- $usesHub := and (eq $weights.source.type "huggingface") (ne $weights.delivery "image") -}}
+{{- /* Adapters and draft model have sources of their own. */ -}}
+{{- $additionsS3 := include "llm-inference.weights.additions.from" (dict "root" . "scheme" "s3") -}}
+{{- $additionsHub := include "llm-inference.weights.additions.from" (dict "root" . "scheme" "hf") -}}
+{{- $readsS3 := or $usesS3 $weights.stage.enabled $additionsS3 -}}
 {{- $populates := eq (include "llm-inference.weights.populate.enabled" .) "true" -}}
 {{- /* Delivery against source. */ -}}
 {{- if and (eq $weights.delivery "stream") (ne $weights.source.type "s3") -}}
@@ -15,8 +19,18 @@
 {{- if and $usesS3 (not $s3.uri) -}}
 {{-   $messages = append $messages "[LLM017] weights.source.s3.uri: weights.source.type is s3; write s3://bucket/prefix" -}}
 {{- end -}}
-{{- if and (or $usesS3 $weights.stage.enabled) (not $s3.region) -}}
+{{- if and $readsS3 (not $s3.region) -}}
 {{-   $messages = append $messages "[LLM017] weights.source.s3.region: requests are signed for a region; write that of the bucket (any, for a store behind endpointUrl)" -}}
+{{- end -}}
+{{- /* What the image brings: the streamer, and boto3 for the download of weights. */ -}}
+{{- $objectStorage := include "llm-inference.engine.can" (dict "root" . "ability" "objectStorage") -}}
+{{- if not $objectStorage -}}
+{{-   $lacking := include "llm-inference.engine.lacking" (dict "root" . "facts" (get .Catalog.engine.abilities "objectStorage")) -}}
+{{-   if eq $weights.delivery "stream" -}}
+{{-     $messages = append $messages (printf "[LLM604] weights.delivery: streaming from object storage: the image of %s; write initDownload or volume, or a newer engine.version" $lacking) -}}
+{{-   else if and $readsS3 (not $weights.downloader.image.repository) -}}
+{{-     $messages = append $messages (printf "[LLM604] weights.downloader.image.repository: boto3, which reads buckets: the image of %s; name an image that has it, or write a newer engine.version" $lacking) -}}
+{{-   end -}}
 {{- end -}}
 {{- if $weights.stage.enabled -}}
 {{-   if eq $weights.delivery "image" -}}
@@ -26,7 +40,7 @@
 {{-   end -}}
 {{- end -}}
 {{- /* Access. */ -}}
-{{- if and (or $usesS3 $weights.stage.enabled) (eq .Values.aws.identity "none") (not $s3.existingSecret) (not $s3.endpointUrl) -}}
+{{- if and $readsS3 (eq .Values.aws.identity "none") (not $s3.existingSecret) (not $s3.endpointUrl) -}}
 {{-   $messages = append $messages "[LLM613] aws.identity: nothing lets the pods read the bucket; write podIdentity or irsa" -}}
 {{- end -}}
 {{- if and $s3.existingSecret (not $s3.endpointUrl) (not (eq .Values.aws.identity "none")) -}}
@@ -35,8 +49,9 @@
 {{- if and $s3.existingSecret $s3.endpointUrl (not (eq .Values.aws.identity "none")) -}}
 {{-   $messages = append $messages "[LLM016] aws.identity: the store behind weights.source.s3.endpointUrl is opened by weights.source.s3.existingSecret; write none" -}}
 {{- end -}}
-{{- $readsHub := or (and $usesHub (or (eq $weights.delivery "initDownload") $populates)) $weights.stage.enabled -}}
-{{- if and $readsHub (get .Catalog.model "gated") (not .Values.model.repository) (not .Values.engine.huggingFaceToken.existingSecret) -}}
+{{- $modelFromHub := or (and $usesHub (or (eq $weights.delivery "initDownload") $populates)) $weights.stage.enabled -}}
+{{- $readsHub := or $modelFromHub $additionsHub -}}
+{{- if and $modelFromHub (get .Catalog.model "gated") (not .Values.model.repository) (not .Values.engine.huggingFaceToken.existingSecret) -}}
 {{-   $messages = append $messages (printf "[LLM603] engine.huggingFaceToken.existingSecret: `%s` is gated on Hugging Face; name a Secret with a token that has accepted its terms" .Values.model.id) -}}
 {{- end -}}
 {{- if and .Values.engine.huggingFaceToken.existingSecret (not $readsHub) -}}

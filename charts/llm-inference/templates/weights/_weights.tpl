@@ -17,6 +17,48 @@ while this one serves.
 /weights/{{ include "llm-inference.weights.repository" . | replace "/" "--" }}/{{ .Values.model.revision }}
 {{- end -}}
 
+{{/*
+Weights beside the model's own, LoRA adapters and the draft model, as a JSON list of {name, container, source, revision,
+directory, gigabytes}. They are always downloaded to local disk: beside the model where that is downloaded too, else
+to a directory of their own. An adapter of unknown size counts as half a gigabyte.
+*/}}
+{{- define "llm-inference.weights.additions" -}}
+{{- $root := include "llm-inference.weights.additions.root" . -}}
+{{- $additions := list -}}
+{{- range $name, $adapter := .Values.engine.lora.adapters -}}
+{{-   $additions = append $additions (dict
+        "name" $name
+        "container" (printf "download-adapter-%s" $name)
+        "source" $adapter.source
+        "revision" $adapter.revision
+        "directory" (printf "%s/lora-%s/%s" $root $name $adapter.revision)
+        "gigabytes" (get $adapter "gigabytes" | default 0.5 | float64)) -}}
+{{- end -}}
+{{- $draft := .Values.engine.speculative.draft -}}
+{{- if and .Values.engine.speculative.method $draft.source -}}
+{{-   $additions = append $additions (dict
+        "name" "draft"
+        "container" "download-draft-model"
+        "source" $draft.source
+        "revision" $draft.revision
+        "directory" (printf "%s/draft/%s" $root $draft.revision)
+        "gigabytes" ($draft.gigabytes | default 0.0 | float64)) -}}
+{{- end -}}
+{{- toJson $additions -}}
+{{- end -}}
+
+{{- define "llm-inference.weights.additions.root" -}}
+{{- ternary "/weights" "/additional-weights" (eq .Values.weights.delivery "initDownload") -}}
+{{- end -}}
+
+{{/* "true" where something comes from that scheme (`s3` or `hf`) beside the model's own weights: dict root, scheme. */}}
+{{- define "llm-inference.weights.additions.from" -}}
+{{- $prefix := printf "%s://" .scheme -}}
+{{- range include "llm-inference.weights.additions" .root | fromJsonArray -}}
+{{-   if hasPrefix $prefix .source -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The model as the engine is told. */}}
 {{- define "llm-inference.weights.path" -}}
 {{- if eq .Values.weights.delivery "stream" -}}
@@ -109,10 +151,10 @@ hf://{{ include "llm-inference.weights.repository" . }}
 {{- end }}
 {{- end -}}
 
-{{/* Common words of the commands that read a source: revision, patterns, tries, concurrency. A JSON list. */}}
+{{/* Common words of the commands that read a source: revision, patterns, tries, concurrency. A JSON list: dict root, revision. */}}
 {{- define "llm-inference.weights.transferArguments" -}}
-{{- $weights := .Values.weights -}}
-{{- $arguments := list "--revision" .Values.model.revision
+{{- $weights := .root.Values.weights -}}
+{{- $arguments := list "--revision" .revision
       "--retries" (toString (int64 $weights.retries))
       "--concurrency" (toString (int64 $weights.downloader.concurrency))
       "--timeout-seconds" (toString (int64 $weights.source.huggingface.timeoutSeconds)) -}}
@@ -185,7 +227,7 @@ environment (YAML list or empty).
 {{/* Init containers of the engine's pod. */}}
 {{- define "llm-inference.weights.initContainers" -}}
 {{- $weights := .Values.weights -}}
-{{- $transfer := include "llm-inference.weights.transferArguments" . | fromJsonArray -}}
+{{- $transfer := include "llm-inference.weights.transferArguments" (dict "root" . "revision" .Values.model.revision) | fromJsonArray -}}
 {{- $manifest := include "llm-inference.weights.manifestArguments" . | fromJsonArray -}}
 {{- $mount := "- name: weights\n  mountPath: /weights" -}}
 {{- if eq $weights.delivery "initDownload" -}}
@@ -201,6 +243,21 @@ environment (YAML list or empty).
 {{-   if $weights.manifestSha256 -}}{{- $arguments = concat $arguments (list "--manifest-sha256" $weights.manifestSha256) -}}{{- end -}}
 {{ include "llm-inference.weights.container" (dict "root" . "name" "check-weights" "arguments" $arguments "mounts" (printf "%s\n  readOnly: true" $mount)) }}
 {{- end -}}
+{{- include "llm-inference.weights.additions.initContainers" . -}}
+{{- end -}}
+
+{{/* One init container for each adapter and for the draft model. */}}
+{{- define "llm-inference.weights.additions.initContainers" -}}
+{{- $root := include "llm-inference.weights.additions.root" . -}}
+{{- $mount := printf "- name: %s\n  mountPath: %s" (trimPrefix "/" $root) $root -}}
+{{- range $addition := .Derived.additionalWeights -}}
+{{-   $arguments := list "fetch" "--source" $addition.source "--directory" $addition.directory -}}
+{{-   $arguments = concat $arguments (include "llm-inference.weights.transferArguments" (dict "root" $ "revision" $addition.revision) | fromJsonArray) -}}
+{{-   $fromBucket := hasPrefix "s3://" $addition.source -}}
+{{-   if and $fromBucket (not $.Values.weights.verifyManifest) -}}{{- $arguments = append $arguments "--no-manifest" -}}{{- end -}}
+{{-   $environment := include (ternary "llm-inference.weights.s3Environment" "llm-inference.weights.hubEnvironment" $fromBucket) $ -}}
+{{ "\n" }}{{ include "llm-inference.weights.container" (dict "root" $ "name" $addition.container "arguments" $arguments "mounts" $mount "environment" $environment) }}
+{{- end -}}
 {{- end -}}
 
 {{/* Mounts of the weights in the engine's container. */}}
@@ -209,7 +266,12 @@ environment (YAML list or empty).
 - name: weights
   mountPath: /weights
   readOnly: true
-{{- end -}}
+{{- end }}
+{{- if and .Derived.additionalWeights (ne .Values.weights.delivery "initDownload") }}
+- name: additional-weights
+  mountPath: /additional-weights
+  readOnly: true
+{{- end }}
 {{- end -}}
 
 {{/* Volumes of the engine's pod. */}}
@@ -222,6 +284,11 @@ environment (YAML list or empty).
 - name: weights
   persistentVolumeClaim:
     claimName: {{ include "llm-inference.weights.claim" . | quote }}
+{{- end }}
+{{- if and .Derived.additionalWeights (ne .Values.weights.delivery "initDownload") }}
+- name: additional-weights
+  emptyDir:
+    sizeLimit: {{ .Derived.additionsGibibytes }}Gi
 {{- end }}
 {{- if include "llm-inference.weights.initContainers" . }}
 {{ include "llm-inference.weights.scriptVolume" . }}
