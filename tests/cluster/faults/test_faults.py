@@ -1,0 +1,225 @@
+"""Every fault of the table, on the real KEDA, HPA, Prometheus and Karpenter, under constant load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chartproof.release import dig
+from tests.cluster.faults.table import BLIND, BY_NAME, DEAD_MAN, Fault
+
+if TYPE_CHECKING:
+    from tests.cluster.faults.rig import Rig, Served
+
+pytestmark = pytest.mark.slow
+
+BLIND_SECONDS = 300.0
+"""Longer than the scale-down window (120 s) and the cooldown (240 s): an autoscaler that took blindness for idleness
+would have taken replicas away, and then all of them."""
+NODE_POOLS = ("llama-3-1-8b-spot", "llama-3-1-8b-on-demand")
+ENOUGH = 20
+"""Answers that must have come in a fault, so that losing none says something."""
+
+
+class Watched:
+    """One fault while it is watched."""
+
+    def __init__(self, fault: Fault, rig: Rig, served: Served) -> None:
+        self.fault = fault
+        self.since = rig.now()
+        self.before = frozenset(rig.alerts())
+        self._rig = rig
+        self._served = served
+
+    def lasts(self, seconds: float = 0.0) -> None:
+        """The fault goes on for so long, and until its alerts are there."""
+        self._rig.watch(self._served, self._rig.now(), seconds)
+        states = {"firing", "pending"} if self.fault.pending else {"firing"}
+        wanted = set(self.fault.alerts)
+        self._rig.until(
+            lambda: wanted <= {name for name, state in self._rig.alerts().items() if state in states},
+            f"{sorted(wanted)} tell of it",
+        )
+
+    def lost_nothing(self) -> None:
+        """Every request since the fault began was answered completely."""
+        assert self._served.lost(self.since) == []
+        self._rig.until(lambda: self._served.served(self.since) >= ENOUGH, "requests are answered")
+
+
+Inject = Callable[[str], AbstractContextManager[Watched]]
+
+
+@pytest.fixture
+def inject(rig: Rig, served: Served) -> Inject:
+    """A block in which a fault of the table is injected and mended; afterwards everything must be well by itself."""
+
+    @contextmanager
+    def during(name: str) -> Iterator[Watched]:
+        fault = BY_NAME[name]
+        rig.settled(served)
+        # What told of the fault before must have cleared.
+        ours = {BLIND, *fault.alerts}
+        rig.until(lambda: not ours & set(rig.alerts()), f"{sorted(ours)} clear")
+        watched = Watched(fault, rig, served)
+        yield watched
+        rig.settled(served)
+        rig.until(lambda: rig.metric(served), "KEDA tells the metric again")
+        for each in served.samples(watched.since):
+            assert each.replicas is None or each.replicas >= rig.replicas, f"scaled down under load: {each}"
+        told = {alert for each in served.samples(watched.since) for alert in each.alerts}
+        assert told <= {*fault.alerts, *fault.may_fire, DEAD_MAN, *watched.before}
+
+    return during
+
+
+# --- What the autoscaler sees with ------------------------------------------------------------------------------------
+
+
+def test_prometheus_down(rig: Rig, inject: Inject) -> None:
+    rig.until(lambda: rig.alerts().get(DEAD_MAN) == "firing", "the dead man's switch is held")
+    with inject("prometheus-down") as fault, rig.held("prometheus"):
+        fault.lasts(BLIND_SECONDS)
+        assert rig.alerts() == {}
+    fault.lost_nothing()
+    rig.until(lambda: rig.alerts().get(DEAD_MAN) == "firing", "the dead man's switch is held again")
+
+
+def test_keda_operator_killed(rig: Rig, inject: Inject) -> None:
+    with inject("keda-operator-killed") as fault:
+        rig.kill("keda-operator")
+    fault.lost_nothing()
+
+
+def test_keda_adapter_killed(rig: Rig, inject: Inject) -> None:
+    with inject("keda-adapter-killed") as fault:
+        rig.kill("keda-adapter")
+    fault.lost_nothing()
+
+
+def test_prometheus_nan(rig: Rig, inject: Inject) -> None:
+    with inject("prometheus-nan") as fault, rig.broken("prometheus-operated.monitoring*", "nan"):
+        fault.lasts(BLIND_SECONDS)
+    fault.lost_nothing()
+
+
+def test_api_server_restarted(rig: Rig, served: Served, inject: Inject) -> None:
+    pods = {each["metadata"]["uid"] for each in rig.pods(served)}
+    with inject("api-server-restarted") as fault:
+        rig.kill("kube-apiserver")
+    assert {each["metadata"]["uid"] for each in rig.pods(served)} <= pods
+    assert {rig.restarts(each) for each in rig.pods(served)} == {0}
+    fault.lost_nothing()
+
+
+def test_prometheus_stale(rig: Rig, inject: Inject) -> None:
+    with inject("prometheus-stale") as fault, rig.broken("prometheus-operated.monitoring*", "stale"):
+        fault.lasts(BLIND_SECONDS)
+    fault.lost_nothing()
+
+
+def test_targets_lost(rig: Rig, inject: Inject) -> None:
+    with inject("targets-lost") as fault, ExitStack() as lost:
+        lost.enter_context(rig.broken("*/metrics", "refuse"))
+        lost.enter_context(rig.held("kube-state-metrics"))
+        fault.lasts(BLIND_SECONDS)
+        assert rig.query("up == 1 and on () vector(1)")
+        assert not rig.query(f'up{{namespace="{rig.namespace}"}} == 1')
+    fault.lost_nothing()
+
+
+# --- What serves ------------------------------------------------------------------------------------------------------
+
+
+def test_node_without_gpu(rig: Rig, served: Served, inject: Inject) -> None:
+    before = {each["metadata"]["name"] for each in rig.nodes()}
+    with inject("node-without-gpu") as fault:
+        with rig.without_gpus(*NODE_POOLS):
+            rig.load(served, rig.more)
+            (node,) = rig.until(
+                lambda: [each["metadata"]["name"] for each in rig.nodes() if each["metadata"]["name"] not in before],
+                "a node comes",
+            )
+            fault.lasts()
+            assert len(rig.ready_pods(served)) == rig.replicas
+        claim = rig.claim_of(node)
+        assert claim
+        rig.cluster.api.delete("karpenter.sh/v1", "NodeClaim", claim["metadata"]["name"])
+        rig.until(lambda: len(rig.ready_pods(served)) > rig.replicas, "the waiting replica serves")
+    fault.lost_nothing()
+
+
+def test_killed_while_loading(rig: Rig, served: Served, inject: Inject) -> None:
+    with inject("killed-while-loading") as fault:
+        known = {each["metadata"]["name"] for each in rig.pods(served)}
+        gone = rig.ready_pods(served)[0]["metadata"]["name"]
+        rig.cluster.api.delete("v1", "Pod", gone, rig.namespace)
+        (name,) = rig.until(lambda: rig.loading(served) - known, "another pod loads the model")
+        rig.control(f"pods/{rig.namespace}/{name}/oom")
+        rig.until(lambda: _killed(rig.pod(served, name)), "the kill is seen")
+        rig.until(lambda: rig.pod(served, name) in rig.ready_pods(served), "the pod serves")
+    assert rig.restarts(rig.pod(served, name)) == 1
+    fault.lost_nothing()
+
+
+def _killed(pod: object) -> bool:
+    states = [
+        dig(status, which, "terminated", "reason")
+        for status in dig(pod, "status", "containerStatuses", default=())
+        for which in ("state", "lastState")
+    ]
+    return "OOMKilled" in states
+
+
+def test_node_lost(rig: Rig, served: Served, inject: Inject) -> None:
+    with inject("node-lost") as fault:
+        node = rig.spot_node(served)
+        rig.control(f"nodes/{node}/spot-notice")
+        rig.until(lambda: all(each["metadata"]["name"] != node for each in rig.nodes()), "the node is gone")
+    fault.lost_nothing()
+
+
+def test_engine_hanging(rig: Rig, served: Served, inject: Inject) -> None:
+    with inject("engine-hanging") as fault:
+        name = rig.ready_pods(served)[0]["metadata"]["name"]
+        rig.control(f"pods/{rig.namespace}/{name}/hang")
+        fault.lasts()
+        assert name in {each["metadata"]["name"] for each in rig.ready_pods(served)}, "its health checks are good"
+        assert served.lost(fault.since) == []
+        held = rig.requests_of(name)
+        rig.cluster.api.delete("v1", "Pod", name, rig.namespace)
+        rig.until(lambda: name not in rig.pod_names(served), "the pod is gone")
+    assert len(served.lost(fault.since)) <= held
+    assert served.served(fault.since) >= ENOUGH
+
+
+def test_rollout(rig: Rig, served: Served, inject: Inject) -> None:
+    with inject("rollout") as fault:
+        generation = rig.generation(served)
+        rig.upgrade(served, "--set-string", "engine.podAnnotations.changed=true")
+        rig.until(lambda: rig.rolled_out(served, generation), "every pod is replaced", 150)
+    assert min(each.ready or 0 for each in served.samples(fault.since)) >= rig.replicas
+    fault.lost_nothing()
+
+
+def test_keda_operator_gone(rig: Rig, inject: Inject) -> None:
+    with inject("keda-operator-gone") as fault, rig.held("keda-operator"):
+        fault.lasts(BLIND_SECONDS)
+    fault.lost_nothing()
+
+
+def test_two_models(rig: Rig, served: Served, neighbour: Served, inject: Inject) -> None:
+    with inject("two-models") as fault:
+        assert {each.replicas for each in neighbour.samples(0)} == {0}, "the other's load has woken it"
+        replicas = served.now.replicas
+        rig.load(neighbour, 0.3)
+        rig.until(lambda: (neighbour.now.ready or 0) == 1, "it is woken by its own requests")
+        rig.load(neighbour, 0.0)
+        rig.until(lambda: neighbour.now.replicas == 0, "it goes to sleep although the other is busy")
+        assert {each.replicas for each in served.samples(fault.since)} == {replicas}
+    fault.lost_nothing()
+    assert neighbour.lost(0) == []
+    assert neighbour.served(0)
