@@ -87,6 +87,10 @@ demo: $(INSTALLED) ## Boot a control plane, install the platform and a model, te
 bench: setup ## Time to render and check each preset, against one plain `helm template`
 	$(BIN)/python -m benchmarks.check_presets $(PRESETS)
 
+.PHONY: bench-live
+bench-live: $(INSTALLED) ## Start and memory of the live cluster, against the control plane alone
+	$(BIN)/python -m benchmarks.live_cluster
+
 .PHONY: generate
 generate: setup ## Make the committed generated files again
 	$(BIN)/python -m ci.generate
