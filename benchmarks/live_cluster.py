@@ -2,7 +2,7 @@
 
 `python -m benchmarks.live_cluster` measures both in the same run, since only their ratio means anything on another
 machine: the light cluster is the control plane alone; the live one has KEDA, Prometheus, Karpenter, kubelets and
-engines besides. The scenario is played on the live one with the platform beneath, as `make demo` does, and the memory of
+engines besides. The scenario is played on the live one with the platform beneath, as `make demo` does, and memory of
 all its processes and of this one is summed meanwhile. Memory is what processes have for themselves and their share of
 what they have together (Pss).
 """
