@@ -9,6 +9,9 @@ from typing import Any
 
 from chartproof.release import PodTemplate, Release, dig
 
+PLACEHOLDER = "placeholder"
+"""Value of every key that the harness supplies; as an API key, what clients of the release then send."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prerequisite:
@@ -24,13 +27,13 @@ class Prerequisite:
         return f"{self.kind} {self.namespace}/{self.name}{keys}"
 
     def body(self) -> dict[str, Any]:
-        """The object with a placeholder for every key; nothing here ever reads the values."""
+        """The object with a placeholder for every key."""
         data = "stringData" if self.kind == "Secret" else "data"
         return {
             "apiVersion": "v1",
             "kind": self.kind,
             "metadata": {"name": self.name, "namespace": self.namespace},
-            data: dict.fromkeys(self.keys, "placeholder"),
+            data: dict.fromkeys(self.keys, PLACEHOLDER),
         }
 
 

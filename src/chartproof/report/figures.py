@@ -5,6 +5,7 @@ matplotlib is imported here only, and only when something is drawn: it is the ex
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,10 @@ Draw = Callable[[Any], Any]
 
 def write_figures(drawings: Mapping[str, Draw], directory: Path) -> list[Path]:
     """Write each drawing as `<name>.svg` and `<name>.png`. Raises InputError where matplotlib is missing."""
-    try:
-        import matplotlib as mpl  # noqa: PLC0415
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError:
-        raise InputError("plots need matplotlib", how="pip install 'chartproof[plot]'") from None
+    require_matplotlib()
+    import matplotlib as mpl  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     written: list[Path] = []
     with mpl.rc_context(_FIXED):
         for name, draw in drawings.items():
@@ -39,6 +39,12 @@ def write_figures(drawings: Mapping[str, Draw], directory: Path) -> list[Path]:
                 figure.savefig(path, format=ending, metadata=metadata, dpi=120)
                 written.append(path)
     return written
+
+
+def require_matplotlib() -> None:
+    """Raise InputError where matplotlib is missing, before work is done that it is needed for."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError("plots need matplotlib", how="pip install 'chartproof[plot]'")
 
 
 def bare(*axes: Any) -> None:

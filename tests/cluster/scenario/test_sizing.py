@@ -65,7 +65,7 @@ def test_enough_requests_come_while_replicas_go_or_are_replaced(stem: str) -> No
 def test_a_burst_makes_the_formula_ask_for_the_peak(stem: str) -> None:
     found = sizing(stem)
     count = found.burst(found.peak, found.long)
-    room = found.model.capacity(*found.long)
+    room = min(found.model.max_sequences, found.model.kv_tokens // found.long.prompt_tokens)
     assert min(count, room) + 10 * max(0, count - room) >= found.peak * found.target
     assert count <= found.peak * found.target * 1.3 + 1
 

@@ -237,7 +237,7 @@ SCENARIOS: Mapping[str, Scenario] = {
                 Phase(
                     "burst",
                     "many requests at once, until the replicas they need serve",
-                    replicas=lambda _: 0.7,
+                    replicas=lambda _: 0.3,
                     burst=lambda sizing: sizing.burst(sizing.peak, sizing.long),
                     until=PEAK_READY,
                 ),

@@ -168,10 +168,10 @@ class Sizing:
     def burst(self, replicas: int, lengths: Lengths) -> int:
         """Requests that, sent at once to one replica, make the formula ask for `replicas` with a margin.
 
-        The formula is asked itself: one engine runs what it can hold, the rest waits.
+        The formula is asked itself: one engine runs as many as it takes prompts of, the rest waits.
         """
         wanted = self.target * replicas * _BURST_MARGIN
-        room = self.model.capacity(*lengths)
+        room = min(self.model.max_sequences, self.model.kv_tokens // lengths.prompt_tokens)
         low, high = 1, max(1, math.ceil(wanted))  # where a request counts at least one
         while low < high:
             middle = (low + high) // 2

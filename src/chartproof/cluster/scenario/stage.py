@@ -27,6 +27,7 @@ from chartproof.cluster.scenario.surroundings import Surroundings
 from chartproof.cluster.smoke import provide, rendering
 from chartproof.cluster.speed import Speed
 from chartproof.load.client import Target
+from chartproof.references import PLACEHOLDER
 from chartproof.release import Release
 
 _PAUSE_SECONDS = 0.25
@@ -67,7 +68,8 @@ class Played:
 
 def streaming_clients(surroundings: Surroundings, sizing: Sizing) -> ClientsMaker:
     """Clients that send real requests to the front door."""
-    target = Target(surroundings.front_door, sizing.plan.container.served_model_name)
+    key = {"Authorization": f"Bearer {PLACEHOLDER}"}
+    target = Target(surroundings.front_door, sizing.plan.container.served_model_name, headers=key)
     return lambda clock: StreamingClients(target, surroundings.speed, clock.start)
 
 
