@@ -79,7 +79,7 @@ def test_typed_values_become_options(render: Render) -> None:
         "--enforce-eager": None,
         "--trust-remote-code": None,
         "--enable-log-requests": None,
-        "--max-num-queued-reqs": "100",
+        "--max-num-queued-reqs": "164",
         "--disable-access-log-for-endpoints": "/health,/metrics",
         "--shutdown-timeout": "40",
         "--seed": "7",

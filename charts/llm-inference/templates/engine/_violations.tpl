@@ -21,6 +21,9 @@
 {{-   end -}}
 {{- end -}}
 {{- $messages = concat $messages (include "llm-inference.engine.violations.features" . | fromJsonArray) -}}
+{{- if and (eq $engine.type "vllm") (gt (int64 $engine.maxNumQueuedRequests) 0) (not $engine.maxNumSeqs) -}}
+{{-   $messages = append $messages "[LLM017] engine.maxNumSeqs: vLLM's bound of queued requests counts running requests too, and the batch's default depends on the GPU; write the size of the batch" -}}
+{{- end -}}
 {{- /* Arguments and environment. */ -}}
 {{- $messages = concat $messages (include "llm-inference.engine.violations.arguments" . | fromJsonArray) -}}
 {{- $generated := include "llm-inference.engine.generatedVariables" . | fromJsonArray -}}

@@ -30,7 +30,8 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
 {{- if $engine.trustRemoteCode -}}{{- $arguments = append $arguments "--trust-remote-code" -}}{{- end -}}
 {{- if $engine.enableLogRequests -}}{{- $arguments = append $arguments "--enable-log-requests" -}}{{- end -}}
 {{- if gt (int64 $engine.maxNumQueuedRequests) 0 -}}
-{{-   $arguments = concat $arguments (list "--max-num-queued-reqs" (toString (int64 $engine.maxNumQueuedRequests))) -}}
+{{- /* vLLM's option counts running requests too (AsyncLLM.check_admission): alone, it would bound the batch. */ -}}
+{{-   $arguments = concat $arguments (list "--max-num-queued-reqs" (toString (add $derived.maxNumSeqs $engine.maxNumQueuedRequests))) -}}
 {{- end -}}
 {{- if $engine.toolCalling.parser -}}
 {{-   if $engine.toolCalling.autoChoice -}}{{- $arguments = append $arguments "--enable-auto-tool-choice" -}}{{- end -}}
