@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from chartproof import toolchain
 from chartproof.cluster import control_plane, live_loop, processes, state, supervisor
 from chartproof.cluster.api import Api
 from chartproof.cluster.live import Live, LiveSettings
@@ -66,6 +67,8 @@ class Status:
     server: str
     speed: float | None
     """Of a live cluster; None for a light one."""
+    supervised: bool
+    """Whether somebody starts again what ends: a live cluster's supervisor."""
     processes: list[supervisor.ProcessStatus]
     """Of a live cluster, as its supervisor sees them."""
 
@@ -85,6 +88,8 @@ def up(
     is left running then, nor after an interrupt.
     """
     place = state.place(name, state_dir)
+    # Builds may take long: before anything runs, and before others are kept waiting.
+    toolchain.ensure((*toolchain.CONTROL_PLANE, *(toolchain.LIVE_LOOP if live else ())))
     with state.starting(place.root):
         _sweep(state_dir)
         if processes.of_cluster(place.directory):
@@ -96,20 +101,20 @@ def up(
         control_plane.stop(place)
         try:
             place.claim(owner or state.Owner())
-            settings = LiveSettings.choose(live.pace) if live else None
             control_plane.start(place, live_loop.control_plane_settings(place, live.pace) if live else None)
-            cluster = Cluster(place, Api(place.kubeconfig), settings)
-            cluster.api.create(SYSTEM_NODE)
-            _define_kinds(cluster.api)
-            if settings:
-                live_loop.start(place, cluster.api, settings)
+            api = Api(place.kubeconfig)
+            api.create(SYSTEM_NODE)
+            _define_kinds(api)
+            settings = None
+            if live:
+                settings = live_loop.start(place, api, live.pace)
             else:
                 _start_cloud(place)
         except BaseException:
             with undisturbed():
                 down(name, state_dir=state_dir)
             raise
-    return cluster
+    return Cluster(place, api, settings)
 
 
 def down(name: str = state.DEFAULT_NAME, *, state_dir: Path | None = None) -> bool:
@@ -154,8 +159,8 @@ def running(name: str = "", *, state_dir: Path | None = None, live: Live | None 
 
 
 def _status(place: state.Place) -> Status:
-    alive = bool(processes.of_cluster(place.directory))
-    nodes, server = 0, ""
+    running = set(processes.of_cluster(place.directory))
+    alive, nodes, server = bool(running), 0, ""
     if alive and place.kubeconfig.exists():
         config = yaml.safe_load(place.kubeconfig.read_text(encoding="utf-8"))
         server = config["clusters"][0]["cluster"]["server"]
@@ -164,8 +169,20 @@ def _status(place: state.Place) -> Status:
         except ClusterError:
             alive = False
     settings = LiveSettings.find(place.directory)
-    known = supervisor.status(place.directory) if alive else []
-    return Status(place.name, place.directory, alive, nodes, server, settings.speed if settings else None, known)
+    return Status(
+        place.name,
+        place.directory,
+        alive,
+        nodes,
+        server,
+        speed=settings.speed if settings else None,
+        supervised=bool(processes.supervisors(place.directory)),
+        processes=[
+            # A supervisor that ended has left its last word.
+            each if each.pid in running else replace(each, pid=0, healthy=False)
+            for each in supervisor.status(place.directory)
+        ],
+    )
 
 
 def _sweep(state_dir: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import socket
 import subprocess
 import sys
 import time
@@ -129,21 +130,27 @@ without one for pods it starts no controller for them (kwok v0.8 `pkg/kwokctl/ru
 `pkg/kwok/controllers/controller.go` `Start`)."""
 
 
-def start(place: Place, api: Api, settings: LiveSettings) -> None:
+def start(place: Place, api: Api, speed: Speed) -> LiveSettings:
     """Start the live loop beside a control plane that serves all definitions, and wait until all of it is well.
 
-    Takes 5 to 10 s. Raises ClusterError, with what the unwell programs said last.
+    Takes 2 to 5 s. Raises ClusterError, with what the unwell programs said last.
     """
     programs = _linked(place, toolchain.ensure(toolchain.LIVE_LOOP))
+    # As late as possible: until they are used, another program may take the ports.
+    settings = LiveSettings.choose(speed)
     settings.save(place.directory)
     keda.copy_certificates(place.directory)
-    prometheus.prepare(place.directory, settings.pace)
+    prometheus.prepare(place.directory, speed)
     for each in objects(place, settings):
         api.apply(each)
     supervisor.write_list(place.directory, processes_of(place, settings, programs))
     _start_supervisor(place)
     _await_health(place)
+    # Their health is that of another port: these open only when their caches are filled.
+    for port in (settings.keda_service_port, settings.keda_webhooks_port):
+        _await_connection(place, port)
     _await_metrics_api(place, api)
+    return settings
 
 
 def objects(place: Place, settings: LiveSettings) -> list[Mapping[str, Any]]:
@@ -209,9 +216,23 @@ def _await_health(place: Place) -> None:
             raise ClusterError(
                 f"not well after {_READY_SECONDS} s: {', '.join(unwell) or 'the supervisor'}\n{_last(place, unwell)}",
                 where=str(place.logs),
-                how="see the logs there, with `chartproof cluster up --name` on another terminal",
+                how="see what they said above",
             )
         time.sleep(_PAUSE_SECONDS)
+
+
+def _await_connection(place: Place, port: int) -> None:
+    """Wait until something listens on a port."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            socket.create_connection((LOOPBACK, port), timeout=_PAUSE_SECONDS).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"nothing listens on port {port} of KEDA", where=str(place.logs)) from None
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _await_metrics_api(place: Place, api: Api) -> None:

@@ -59,8 +59,8 @@ def end(directory: Path) -> None:
     deadline = time.monotonic() + _SECONDS
     while running := of_cluster(directory):
         # The supervisor first: it would start again what it sees ending.
-        supervisors = _supervisors(directory)
-        for pid in sorted(running, key=lambda each: each not in supervisors):
+        first = supervisors(directory)
+        for pid in sorted(running, key=lambda each: each not in first):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -74,7 +74,8 @@ def end(directory: Path) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _supervisors(directory: Path) -> set[int]:
+def supervisors(directory: Path) -> set[int]:
+    """Ids of the processes that keep others running in the cluster in `directory`."""
     return {
         pid for pid, words in _command_lines() if "chartproof.cluster.supervisor" in words and str(directory) in words
     }

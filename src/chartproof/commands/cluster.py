@@ -112,6 +112,8 @@ def _status(arguments: argparse.Namespace) -> ExitCode:
         speed = "light" if each.speed is None else _pace(each.speed)
         what = f"{speed}, {each.server}, {each.nodes} nodes" if each.running else "left over; run cluster down"
         print(f"{each.name}  {'running' if each.running else 'dead'}  {what}  {each.directory}")
+        if each.running and each.processes and not each.supervised:
+            print("  the supervisor has ended: what ends now is not started again")
         for process in each.processes:
             row = f"  {process.name:<24} {_health(process):<9} process {process.pid or '-':<8} {_restarts(process)}"
             print(row.rstrip())

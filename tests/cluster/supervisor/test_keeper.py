@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chartproof.cluster import processes, state, supervisor
+from chartproof.cluster import embedded, processes, state, supervisor
 from chartproof.cluster.processes import ProcessSpec
 from chartproof.cluster.state import Place
 from chartproof.cluster.supervisor.keeper import BackOff, adopted
@@ -209,6 +209,19 @@ def test_ending_a_cluster_ends_its_supervisor_before_it_can_start_anything(place
     processes.end(place.directory)
     assert processes.of_cluster(place.directory) == []
     assert {each.restarts for each in supervisor.status(place.directory)} == {0}
+
+
+def test_a_supervisor_that_ended_is_not_taken_at_its_last_word(place: Place) -> None:
+    _supervise(place, *(ProcessSpec(each, (_link(place, each), "600")) for each in ("one", "two")))
+    _until(lambda: all(_status(place, each).healthy for each in ("one", "two")))
+    [found] = embedded.status(place.root)
+    assert (found.supervised, [each.healthy for each in found.processes]) == (True, [True, True])
+    for pid in (*processes.supervisors(place.directory), _status(place, "one").pid):
+        os.kill(pid, signal.SIGKILL)
+    _until(lambda: not processes.supervisors(place.directory))
+    _until(lambda: len(processes.of_cluster(place.directory)) == 1)
+    [found] = embedded.status(place.root)
+    assert (found.supervised, [each.healthy for each in found.processes]) == (False, [False, True])
 
 
 def _programs(place: Place) -> list[str]:
