@@ -16,7 +16,13 @@ from tests.presets import CHART
 DATA: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "refusals.yaml").read_text(encoding="utf-8"))
 CASES: list[dict[str, Any]] = DATA["cases"]
 LINE = re.compile(r"^\[LLM\d{3}\] [A-Za-z][\w./-]*: .+; .+$")
-FILES = ("_model.tpl", "engine/_violations.tpl", "engine/_features.tpl", "weights/_violations.tpl", "security/_violations.tpl")
+FILES = (
+    "_model.tpl",
+    "engine/_violations.tpl",
+    "engine/_features.tpl",
+    "weights/_violations.tpl",
+    "security/_violations.tpl",
+)
 
 
 def named(case: dict[str, Any]) -> str:
