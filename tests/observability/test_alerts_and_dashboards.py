@@ -237,10 +237,31 @@ def test_alert_of_lost_targets_fires_when_no_replica_is_scraped(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "change", [{"status_condition": 1}, {"^(?!DCGM|kube_node).*": None}], ids=["no KEDA", "no target"]
+)
+def test_alert_of_a_blind_autoscaler_fires_without_keda_and_without_any_target(
+    change: dict[str, float | None], engine: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
+) -> None:
+    test = {
+        "interval": f"{STEP_SECONDS}s",
+        "input_series": _series(engine, names, change),
+        "promql_expr_test": [*_firing(["LlmAutoscalerBlind"], HOUR.during_fault), *_firing([], HOUR.after_recovery)],
+    }
+    _promtool(tmp_path, rules, [test])
+
+
+@pytest.mark.slow
 def test_a_model_at_zero_replicas_is_not_blind(
     engine: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
 ) -> None:
-    change = {f"{engine}:.*|^http_requests_total": None, "kube_deployment_.*": 0, "status_desired_replicas": 0}
+    change = {
+        f"{engine}:.*|^http_requests_total": None,
+        "kube_deployment_.*": 0,
+        "status_desired_replicas": 0,
+        # So the HPA says of what it does not scale at zero.
+        "status_condition": 1,
+    }
     test = {
         "interval": f"{STEP_SECONDS}s",
         "input_series": _series(engine, names, change),
