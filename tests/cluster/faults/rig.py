@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import subprocess
 import threading
 import time
@@ -51,8 +50,8 @@ HERE = Path(__file__).parent
 
 NAMESPACE = "faults"
 REPLICAS = 3
-LOAD, MORE = REPLICAS - 0.5, REPLICAS + 0.5
-"""In replicas' worth: what asks for so many, and for one more."""
+LOAD = REPLICAS - 0.5
+"""In replicas' worth: what asks for so many."""
 PATIENCE_SECONDS = 90.0
 """Real seconds that a condition is waited for."""
 _PAUSE_SECONDS = 0.1
@@ -95,10 +94,9 @@ class Served:
         """Requests that were answered completely after this second."""
         return sum(each.served and each.done is not None and each.done > since for each in self.clients.asked())
 
-    def needed(self, sample: Sample) -> int:
-        """Replicas that what runs and waits asks for, within the HPA's tolerance of 10 %."""
-        busy = (sample.running or 0) + 10 * (sample.waiting or 0)
-        return min(self.sizing.maximum, math.ceil(busy / self.sizing.target / 1.1 - 1e-9))
+    def running_and_waiting(self) -> float:
+        """Requests that its engines had at the last sample."""
+        return (self.now.running or 0) + (self.now.waiting or 0)
 
 
 @dataclass
@@ -131,7 +129,7 @@ class Rig:
 
     namespace = NAMESPACE
     replicas = REPLICAS
-    more = MORE
+    usual = LOAD
 
     def __init__(self, cluster: Cluster, directory: Path) -> None:
         assert cluster.live
@@ -227,6 +225,10 @@ class Rig:
         rate = sizing.rate(replicas, sizing.short)
         self._loop.loop.call_soon_threadsafe(served.clients.rate, rate, sizing.short, "load")
 
+    def burst(self, served: Served, requests: int) -> None:
+        """Send so many requests at once."""
+        self._loop.loop.call_soon_threadsafe(served.clients.burst, requests, served.sizing.short, "burst")
+
     # --- Waiting ------------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
@@ -298,6 +300,10 @@ class Rig:
     def restarts(self, pod: Mapping[str, Any]) -> int:
         """Of its containers."""
         return sum(each["restartCount"] for each in dig(pod, "status", "containerStatuses", default=()))
+
+    def waiting(self, served: Served) -> list[Body]:
+        """Those that have no node."""
+        return [each for each in self.pods(served) if not dig(each, "spec", "nodeName")]
 
     def loading(self, served: Served) -> set[str]:
         """Pods whose engine runs and has not loaded the model."""
