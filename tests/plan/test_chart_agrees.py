@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import yaml
 
 from chartproof.plan import WorkloadPlan, plan_release
 from chartproof.release import Document, Release
@@ -37,10 +38,12 @@ def scaled_object(release: Release) -> Document:
     return found[0]
 
 
-def test_the_autoscaling_target_is_what_the_plan_says_a_replica_holds(
-    scaled_object: Document, plan: WorkloadPlan
+def test_the_autoscaling_target_is_stated_or_what_the_plan_says_a_replica_holds(
+    scaled_object: Document, plan: WorkloadPlan, release: Release
 ) -> None:
-    assert scaled_object.get("spec", "advanced", "scalingModifiers", "target") == str(plan.target)
+    values = yaml.safe_load(presets.path_of(release.name).read_text(encoding="utf-8"))
+    stated = values["autoscaling"].get("targetPerReplica")
+    assert scaled_object.get("spec", "advanced", "scalingModifiers", "target") == str(stated or plan.target)
 
 
 def test_cooldown_and_scale_down_window_cover_the_planned_cold_start(
