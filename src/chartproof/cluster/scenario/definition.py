@@ -274,13 +274,12 @@ SCENARIOS: Mapping[str, Scenario] = {
             "replicas are taken away under a constant load, and no request with them",
             (
                 _REST,
-                _start(_draining),
+                _start(),
                 Phase(
                     "burst",
                     "many requests at once, until several replicas serve",
-                    replicas=lambda _: 0.5,
-                    burst=lambda sizing: sizing.burst(sizing.peak, sizing.draining),
-                    lengths=_draining,
+                    replicas=lambda _: 0.3,
+                    burst=lambda sizing: sizing.burst(sizing.peak, sizing.long),
                     until=PEAK_READY,
                 ),
                 Phase(

@@ -131,6 +131,10 @@ def _zero_under_requests(timeline: Timeline) -> Iterator[str]:
             yield f"replicas went from {decision.before} to 0 at {second:.0f} s under {under_way} requests"
 
 
+ALWAYS: tuple[Check, ...] = (nothing_lost, within_bounds, never_below_load)
+"""What must hold even of a scenario that did not get to its end."""
+
+
 def reached_peak(timeline: Timeline) -> list[str]:
     """All the replicas that the load was made for served."""
     most = max((each.ready or 0 for each in timeline.samples), default=0)

@@ -158,8 +158,8 @@ class Timeline:
 
     @property
     def lost(self) -> tuple[Asked, ...]:
-        """Requests that were not answered completely."""
-        return tuple(each for each in self.requests if not each.served)
+        """Requests that ended without a complete answer; one that is still under way may get it."""
+        return tuple(each for each in self.requests if each.outcome not in {SERVED, UNANSWERED})
 
     def during(self, phase: str) -> tuple[Sample, ...]:
         """Samples of a phase."""
