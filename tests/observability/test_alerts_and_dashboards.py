@@ -252,6 +252,22 @@ def test_alert_of_a_blind_autoscaler_fires_without_keda_and_without_any_target(
 
 
 @pytest.mark.slow
+def test_one_failed_query_is_not_blindness(
+    engine: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
+) -> None:
+    errors = next(each for each in _series(engine, names, {}) if each["series"].startswith("keda_scaled_object_errors"))
+    others = [each for each in _series(engine, names, {}) if each["series"] != errors["series"]]
+    one = {"series": errors["series"], "values": "0x119 1x300"}
+    minutes = [_firing([], f"{each}m") for each in range(58, 70)]
+    test = {
+        "interval": f"{STEP_SECONDS}s",
+        "input_series": [*others, one],
+        "promql_expr_test": [each for tests in minutes for each in tests],
+    }
+    _promtool(tmp_path, rules, [test])
+
+
+@pytest.mark.slow
 def test_a_model_at_zero_replicas_is_not_blind(
     engine: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
 ) -> None:
