@@ -11,11 +11,11 @@ from chartproof.command_line import expand_references, expand_variables, shell_o
 from chartproof.release import Body, Document, PodTemplate, Release
 
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
-_ROLE_ARN = re.compile(
-    r"arn:(?P<partition>aws[\w-]*):iam::(?P<account>\d{12}):role(?P<path>/(?:[^\s/]+/)*)(?P<name>[^/\s]+)"
-)
+_ROLE_ARN = re.compile(r"arn:aws[\w-]*:iam::(?P<account>\d{12}):role(?P<path>/(?:[^\s/]+/)*)(?P<name>[^/\s]+)")
 
-_ADDRESS = re.compile(r"\bs3://(?P<bucket>[^/\s\"'`;|&)\\,]*)(?:/(?P<prefix>[^\s\"'`;|&)\\,]*))?")
+#: A character of an address; `$(NAME)` counts as one though it holds brackets.
+_CHARACTER = r"(?:\$\([^)\s]*\)|[^/\s\"'`;|&)\\,])"
+_ADDRESS = re.compile(rf"\bs3://(?P<bucket>{_CHARACTER}*)(?:/(?P<prefix>(?:{_CHARACTER}|/)*))?")
 #: What a bucket may be called. Source: "General purpose bucket naming rules" of the Amazon S3 user guide.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 #: Options after which an address is written to.

@@ -34,7 +34,7 @@ _ACCOUNT = re.compile(r"\d{12}")
 #: Source: CreateCluster of the Amazon EKS API reference.
 _CLUSTER = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
-_PLAIN_WORD = re.compile(r"[\w<>@%+=:,./-]+")
+_PLAIN_WORD = re.compile(r"(?:[\w@%+=:,./-]|<[A-Z0-9_]+>)+")
 #: Longest name of an IAM role. Source: CreateRole of the IAM API reference.
 ROLE_NAME_LENGTH = 64
 
