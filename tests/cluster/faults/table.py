@@ -74,17 +74,17 @@ FAULTS = (
         mended="by itself, when the operator has started again",
     ),
     Fault(
-        "keda-operator-gone",
-        "KEDA's operator stays away",
-        "The replica count is held: the HPA gets no metric.",
-        alerts=(BLIND,),
-        mended="by itself, once the operator is back",
-    ),
-    Fault(
         "keda-adapter-killed",
         "KEDA's metrics adapter is killed",
         "The replica count is held: the HPA gets no metric.",
         mended="by itself, when the adapter has started again",
+    ),
+    Fault(
+        "keda-adapter-gone",
+        "KEDA's metrics adapter stays away",
+        "The replica count is held: the HPA gets no metric.",
+        alerts=(BLIND,),
+        mended="by itself, once the adapter is back",
     ),
     Fault(
         "api-server-restarted",

@@ -131,6 +131,12 @@ def test_targets_lost(rig: Rig, inject: Inject) -> None:
     fault.lost_nothing()
 
 
+def test_keda_adapter_gone(rig: Rig, inject: Inject) -> None:
+    with inject("keda-adapter-gone") as fault, rig.held("keda-adapter"):
+        fault.lasts(BLIND_SECONDS)
+    fault.lost_nothing()
+
+
 # --- What serves ------------------------------------------------------------------------------------------------------
 
 
@@ -213,12 +219,6 @@ def test_rollout(rig: Rig, served: Served, inject: Inject) -> None:
     fault.lost_nothing()
 
 
-def test_keda_operator_gone(rig: Rig, inject: Inject) -> None:
-    with inject("keda-operator-gone") as fault, rig.held("keda-operator"):
-        fault.lasts(BLIND_SECONDS)
-    fault.lost_nothing()
-
-
 def test_two_models(rig: Rig, served: Served, neighbour: Served, inject: Inject) -> None:
     with inject("two-models") as fault:
         assert {each.replicas for each in neighbour.samples(0)} == {0}, "the other's load has woken it"
@@ -231,5 +231,5 @@ def test_two_models(rig: Rig, served: Served, neighbour: Served, inject: Inject)
         rig.load(neighbour, 0.0)
         assert {each.replicas for each in served.samples(fault.since)} == {replicas}
     fault.lost_nothing()
+    rig.until(lambda: neighbour.served(0), "its requests are answered")
     assert neighbour.lost(0) == []
-    assert neighbour.served(0)
