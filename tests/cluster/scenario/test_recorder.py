@@ -128,6 +128,7 @@ def test_alerts_that_fire_about_this_release() -> None:
         alert("Nobodys"),
         alert("Theirs", namespace="other"),
         alert("Soon", "pending", namespace="chat"),
+        alert("Watchdog", namespace="chat", severity="none"),
     ]
     assert recorder.firing({"data": {"alerts": alerts}}, "chat") == ("Nobodys", "Ours")
     assert recorder.firing(None, "chat") == ()

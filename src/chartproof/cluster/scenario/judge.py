@@ -22,11 +22,13 @@ _SHOWN = 5
 class Reaction:
     """How long it took from load to replicas, in simulated seconds.
 
-    `signal` is when the first request that could cause it was sent; `ready` when as many replicas served (None: never).
+    `signal` is when the phase sent its first request, or began where it sent none before the decision (`asked` is
+    false then); `ready` is when as many replicas served (None: never).
     """
 
     decision: Decision
     signal: float
+    asked: bool
     ready: float | None
 
     @property
@@ -41,7 +43,7 @@ class Reaction:
 
 
 def reactions(timeline: Timeline) -> list[Reaction]:
-    """Each decision to grow in a phase that sent something new, with the time since that began."""
+    """Each decision to grow, with the time since its phase began to ask."""
     found = []
     for decision in timeline.decisions:
         if not decision.grows:
@@ -61,7 +63,7 @@ def reactions(timeline: Timeline) -> list[Reaction]:
             ),
             None,
         )
-        found.append(Reaction(decision, signal, ready))
+        found.append(Reaction(decision, signal, bool(sent), ready))
     return found
 
 

@@ -398,10 +398,12 @@ def value_of(answer: Any) -> float | None:
 
 
 def firing(answer: Any, namespace: str) -> tuple[str, ...]:
-    """Names of the alerts that fire about a namespace, or about none."""
+    """Names of the alerts that fire about a namespace, or about none; not of those that are meant to fire always."""
     found = {
         each["labels"].get("alertname", "")
         for each in dig(answer, "data", "alerts", default=())
-        if each.get("state") == "firing" and each["labels"].get("namespace", namespace) == namespace
+        if each.get("state") == "firing"
+        and each["labels"].get("namespace", namespace) == namespace
+        and each["labels"].get("severity") != "none"
     }
     return tuple(sorted(found))

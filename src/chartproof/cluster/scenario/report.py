@@ -70,7 +70,8 @@ def _took(timeline: Timeline, decision: Decision) -> str:
         if each.decision == decision:
             ready = "never ready" if each.to_ready is None else f"ready {each.to_ready:.0f} s later"
             real = each.to_decide / timeline.setting.speed
-            return f"  ({each.to_decide:.0f} s after the first request of {decision.phase!r}, {real:.1f} real; {ready})"
+            since = "the first request" if each.asked else "the beginning"
+            return f"  ({each.to_decide:.0f} s after {since} of {decision.phase!r}, {real:.1f} real; {ready})"
     return ""
 
 
@@ -162,7 +163,7 @@ def _decisions(timeline: Timeline) -> str:
                 "" if reaction is None or reaction.to_ready is None else f"{reaction.to_ready:.0f}",
             )
         )
-    headings = ("second", "phase", "controller", "replicas", "metric", "s after the first request", "s until ready")
+    headings = ("second", "phase", "controller", "replicas", "metric", "s since the phase asked", "s until ready")
     return table(headings, rows, numbers=frozenset({0, 3, 4, 5, 6}))
 
 

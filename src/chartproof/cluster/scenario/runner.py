@@ -31,7 +31,7 @@ Body = Mapping[str, Any]
 
 _LEAST_PATIENCE_SECONDS = 90.0
 """Real seconds that every goal is waited for, however fast the time runs."""
-_HOURS_SECONDS = 75.0
+_HOURS_SECONDS = 45.0
 """Real seconds, beyond a cold start, that office hours stay open."""
 _ALL_DAY_SECONDS = 4 * 3600.0
 _TRIGGERS = ("spec", "triggers")

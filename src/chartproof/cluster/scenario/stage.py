@@ -95,11 +95,9 @@ class Theatre:
     def platform(self, preset: Path) -> Iterator[Played]:
         """Install the platform for the duration of the block."""
         played = Played(preset.stem)
-        try:
+        with self._taken_away(preset, played, 0.0):
             self._install(preset, helm.render(rendering(self._chart, preset)), played)
             yield played
-        finally:
-            self._uninstall(preset, played, 0.0)
 
     def play(self, preset: Path, sizing: Sizing, names: Sequence[str]) -> Played:
         """Install a preset, play scenarios one after another, uninstall it."""
@@ -113,25 +111,36 @@ class Theatre:
                 wanted.append(name)
         if not wanted:
             return played
-        try:
+        with self._taken_away(preset, played, sizing.shutdown.grace):
             if self._install(preset, sizing.subject.release, played):
-                stage = runner.Stage(
-                    preset=preset.stem,
-                    sizing=sizing,
-                    surroundings=self._surroundings,
-                    api=self._api,
-                    clients=self._clients(self._surroundings, sizing),
-                    upgrade=lambda: self._change_pods(preset),
-                    altered=tuple(played.altered),
-                )
-                for name in wanted:
-                    played.results.append(asyncio.run(runner.run(SCENARIOS[name], stage, self._progress)))
-                    verdict = "passed" if played.results[-1].passed else "FAILED"
-                    self._progress.say(f"{preset.stem}: {name} {verdict}")
-        finally:
-            self._progress.clear()
-            self._uninstall(preset, played, sizing.shutdown.grace)
+                self._play_all(preset, sizing, wanted, played)
         return played
+
+    def _play_all(self, preset: Path, sizing: Sizing, names: Sequence[str], played: Played) -> None:
+        stage = runner.Stage(
+            preset=preset.stem,
+            sizing=sizing,
+            surroundings=self._surroundings,
+            api=self._api,
+            clients=self._clients(self._surroundings, sizing),
+            upgrade=lambda: self._change_pods(preset),
+            altered=tuple(played.altered),
+        )
+        for name in names:
+            played.results.append(asyncio.run(runner.run(SCENARIOS[name], stage, self._progress)))
+            verdict = "passed" if played.results[-1].passed else "FAILED"
+            self._progress.say(f"{preset.stem}: {name} {verdict}")
+
+    @contextmanager
+    def _taken_away(self, preset: Path, played: Played, grace_seconds: float) -> Iterator[None]:
+        """Uninstall a preset at the end of a block, also after an error; after Ctrl-C the whole cluster goes."""
+        try:
+            yield
+        except Exception:
+            self._progress.clear()
+            self._uninstall(preset, played, grace_seconds)
+            raise
+        self._uninstall(preset, played, grace_seconds)
 
     def _install(self, preset: Path, release: Release, played: Played) -> bool:
         started = time.monotonic()
