@@ -57,22 +57,42 @@ def test_node_class_of_karpenter_names_role_and_tags() -> None:
         ("capacity reservations", [], ["id=cr-1"]),
     ]
     assert (found["snapshots"], found["kmsKeys"]) == (["snap-1"], ["alias/llm"])
-    assert found["commands"][-1].endswith("role/KarpenterNodeRole-prod --type EC2_LINUX")
-    passing = found["files"]["node-role.KarpenterNodeRole-prod.karpenter-pass-role.json"]
-    assert passing["Statement"][0]["Resource"] == ["arn:aws:iam::123456789012:role/KarpenterNodeRole-prod"]
+    assert any(each.endswith("role/KarpenterNodeRole-prod --type EC2_LINUX") for each in found["commands"])
+    assert found["commands"][-2:] == [
+        (
+            "aws ec2 create-tags --region eu-central-1 --resources <SUBNET_IDS> --tags"
+            " Key=karpenter.sh/discovery,Value=prod"
+        ),
+        (
+            "aws ec2 create-tags --region eu-central-1 --resources <SECURITY_GROUP_IDS> --tags"
+            " Key=karpenter.sh/discovery,Value=prod Key=tier,Value=gpu"
+        ),
+    ]
+    assert found["files"]["node-role.KarpenterNodeRole-prod.karpenter-pass-role.json"] == "karpenterPassRole"
+    assert found["karpenterPassRole"]["Statement"][0]["Resource"] == [
+        "arn:aws:iam::123456789012:role/KarpenterNodeRole-prod"
+    ]
 
 
 def test_node_class_of_auto_mode_has_its_own_type_and_policy() -> None:
     [found] = _nodes(AUTO)["classes"]
     assert (found["autoMode"], found["accessEntryType"]) == (True, "EC2")
-    assert found["commands"][-2].endswith("--type EC2")
-    assert "cluster-access-policy/AmazonEKSAutoNodePolicy" in found["commands"][-1]
+    assert found["commands"][-3].endswith("--type EC2")
+    assert "cluster-access-policy/AmazonEKSAutoNodePolicy" in found["commands"][-2]
+    assert found["commands"][-1].endswith("--tags Key=a,Value=b")
     assert list(found["files"]) == ["node-role.AutoNodeRole.trust.json"]
 
 
 def test_instance_profile_has_a_role_of_its_own() -> None:
     [found] = _nodes(CLASS.replace("role: KarpenterNodeRole-prod", "instanceProfile: gpu"))["classes"]
-    assert (found["role"], found["instanceProfile"], found["commands"]) == (None, "gpu", [])
+    assert (found["role"], found["instanceProfile"], found["files"]) == (None, "gpu", {})
+    assert not any("iam" in each for each in found["commands"])
+
+
+def test_a_tag_of_any_value_is_left_to_whoever_tags() -> None:
+    [found] = _nodes(AUTO.replace("{a: b}", "{a: '*'}"))["classes"]
+    assert found["selections"][0]["tags"] == [{"a": "*"}]
+    assert not any("create-tags" in each for each in found["commands"])
 
 
 def test_node_class_with_an_arn_or_without_a_role_is_warned_of() -> None:
@@ -152,7 +172,7 @@ def test_usual_names_of_classes_tell_their_driver(name: str, driver: str, addon:
     assert (found["driver"], found["driverToldByClassName"], found["size"]) == (driver, True, "30Gi")
     assert found["commands"] == [f"aws eks create-addon --region eu-central-1 --cluster-name prod --addon-name {addon}"]
     assert found["storageClassManifest"]["provisioner"] == driver
-    assert found["files"] == {f"storage-class.{name}.json": found["storageClassManifest"]}
+    assert found["files"] == {f"storage-class.{name}.json": "storageClassManifest"}
 
 
 def test_class_of_the_release_is_believed_and_not_made_again() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from chartproof.aws import endpoints, identities, images, metrics, nodes, object_storage, quotas, volumes
 from chartproof.aws.target import PLACEHOLDERS, Target, placeholders_in
 from chartproof.references import prerequisites
-from chartproof.release import Release
+from chartproof.release import Release, dig
 
 Json = dict[str, Any]
 
@@ -54,7 +54,10 @@ def describe(release: Release, target: Target) -> Json:
 
 
 def files(described: Any) -> dict[str, Json]:
-    """Policies and manifests by file name, as the commands of the description call them."""
+    """Policies and manifests by file name, as the commands of the description call them.
+
+    `files` of each part of the description says the name of each file and where in the part its content is.
+    """
     return dict(_files(described))
 
 
@@ -62,7 +65,7 @@ def _files(part: Any) -> Iterator[tuple[str, Json]]:
     if isinstance(part, Mapping):
         for key, value in part.items():
             if key == "files":
-                yield from value.items()
+                yield from ((name, dig(part, *place.split("."))) for name, place in value.items())
             else:
                 yield from _files(value)
     elif isinstance(part, list):

@@ -108,10 +108,10 @@ def describe(identity: Identity, target: Target) -> Json:
         "trust": trusts,
         "podIdentityAssociation": association,
         "files": {
-            files["permissions"]: permissions,
-            **({files["staging"]: staging} if staging else {}),
-            files["podIdentity"]: trusts["podIdentity"],
-            files["irsa"]: trusts["irsa"],
+            files["permissions"]: "permissions",
+            **({files["staging"]: "staging"} if staging else {}),
+            files["podIdentity"]: "trust.podIdentity",
+            files["irsa"]: "trust.irsa",
         },
         "commands": commands,
     }
@@ -167,13 +167,12 @@ def buckets(found: Sequence[Access], target: Target) -> list[Json]:
         own = [each for each in found if each.bucket == bucket]
         keyed = [each for each in own if each.signed_by == "keys"]
         permissions, staging = permission_policies(keyed, target) if keyed else (None, None)
-        policy = policies.bucket_policy(target.partition, bucket, prefixes)
         file = file_name(bucket, "optional-bucket-policy.json")
-        files = {file: policy}
+        files = {file: "optionalPolicy"}
         if permissions:
-            files[file_name(bucket, "static-keys.json")] = permissions
+            files[file_name(bucket, "static-keys.json")] = "staticKeysPermissions"
         if staging:
-            files[file_name(bucket, "static-keys-staging.json")] = staging
+            files[file_name(bucket, "static-keys-staging.json")] = "staticKeysStaging"
         described.append(
             {
                 "name": bucket,
@@ -182,7 +181,7 @@ def buckets(found: Sequence[Access], target: Target) -> list[Json]:
                 "readWithStaticKeysBy": sorted({each.workload for each in keyed}),
                 "staticKeysPermissions": permissions,
                 "staticKeysStaging": staging,
-                "optionalPolicy": policy,
+                "optionalPolicy": policies.bucket_policy(target.partition, bucket, prefixes),
                 "files": files,
                 "commands": [f"aws s3api put-bucket-policy --bucket {bucket} --policy file://{file}"],
             }

@@ -145,7 +145,6 @@ def _cache(members: Sequence[Cached], upstream: Registry, target: Target) -> Jso
                 f" --secret-id {word(secret)} --query ARN --output text)"
             ),
         ]
-    policy = policies.pull_through(target.partition, region, account, [prefix])
     return {
         "prefix": prefix,
         "account": account,
@@ -154,8 +153,8 @@ def _cache(members: Sequence[Cached], upstream: Registry, target: Target) -> Jso
         "upstreamUrl": upstream.upstream_url,
         "credentialSecret": secret,
         "images": [each.image.text for each in members],
-        "nodePolicy": policy,
-        "files": {file_name("ecr", prefix, "node-role.json"): policy},
+        "nodePolicy": policies.pull_through(target.partition, region, account, [prefix]),
+        "files": {file_name("ecr", prefix, "node-role.json"): "nodePolicy"},
         "commands": commands,
     }
 

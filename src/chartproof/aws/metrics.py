@@ -24,5 +24,8 @@ def describe(release: Release, target: Target) -> Json | None:
     if not arns:
         return None
     workspaces = list(dict.fromkeys(arns))
-    policy = policies.query_metrics(workspaces)
-    return {"workspaces": workspaces, "policy": policy, "files": {"keda-operator.query-metrics.json": policy}}
+    return {
+        "workspaces": workspaces,
+        "policy": policies.query_metrics(workspaces),
+        "files": {"keda-operator.query-metrics.json": "policy"},
+    }

@@ -154,17 +154,19 @@ def _describe_class(found: Class, target: Target) -> Json:
         ],
         "snapshots": list(found.snapshots),
         "kmsKeys": list(found.keys),
+        "trust": None,
+        "karpenterPassRole": None,
         "files": {},
-        "commands": [],
+        "commands": _tagging(found, target),
     }
     if not found.role:
         return described
-    trust = policies.node_trust(target)
     trust_file = file_name("node-role", found.role, "trust.json")
-    files = {trust_file: trust}
+    described["trust"] = policies.node_trust(target)
+    described["files"][trust_file] = "trust"
     if not found.auto_mode:
-        file = file_name("node-role", found.role, "karpenter-pass-role.json")
-        files[file] = policies.pass_node_role(target, found.role)
+        described["karpenterPassRole"] = policies.pass_node_role(target, found.role)
+        described["files"][file_name("node-role", found.role, "karpenter-pass-role.json")] = "karpenterPassRole"
     arn = target.role_arn(found.role)
     commands = [
         f"aws iam create-role --role-name {word(found.role)} --assume-role-policy-document file://{trust_file}",
@@ -183,13 +185,25 @@ def _describe_class(found: Class, target: Target) -> Json:
             f" --principal-arn {word(arn)} --policy-arn arn:{target.partition}:eks::aws:cluster-access-policy/"
             f"{found.needs.access_policy} --access-scope type=cluster"
         )
-    described |= {"files": files, "commands": commands}
+    described["commands"] = [*commands, *described["commands"]]
     return described
+
+
+def _tagging(found: Class, target: Target) -> list[str]:
+    """Commands that tag what the class looks for; any value (`*`) is left to whoever tags."""
+    resources = {"subnets": "<SUBNET_IDS>", "security groups": "<SECURITY_GROUP_IDS>"}
+    return [
+        f"aws ec2 create-tags --region {target.region} --resources {resources[each.what]} --tags"
+        + "".join(f" {word(f'Key={key},Value={value}')}" for key, value in tags.items())
+        for each in found.selections
+        if each.what in resources
+        for tags in each.tags
+        if "*" not in tags.values()
+    ]
 
 
 def _queue(target: Target) -> Json:
     arn = f"arn:{target.partition}:sqs:{target.region}:{target.account}:{target.cluster}"
-    policy = policies.interruption_queue(arn)
     rules = {
         f"karpenter-{name}": {key: list(values) for key, values in pattern.items()}
         for name, pattern in interruption_events().items()
@@ -198,11 +212,11 @@ def _queue(target: Target) -> Json:
         "name": target.cluster,
         "arn": arn,
         "karpenterSetting": f"settings.interruptionQueue={target.cluster}",
-        "policy": policy,
+        "policy": policies.interruption_queue(arn),
         "rules": rules,
         "files": {
-            "interruption-queue.policy.json": policy,
-            **{f"interruption-queue.{name}.event-pattern.json": pattern for name, pattern in rules.items()},
+            "interruption-queue.policy.json": "policy",
+            **{f"interruption-queue.{name}.event-pattern.json": f"rules.{name}" for name in rules},
         },
         "commands": [
             (

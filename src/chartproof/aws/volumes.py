@@ -124,7 +124,9 @@ def describe(claim: Claim, target: Target) -> Json:
         else None,
         "resource": driver.resource if driver else None,
         "storageClassManifest": manifest,
-        "files": {file_name("storage-class", f"{claim.storage_class}.json"): manifest} if manifest else {},
+        "files": {file_name("storage-class", f"{claim.storage_class}.json"): "storageClassManifest"}
+        if manifest
+        else {},
         "commands": commands,
     }
 
