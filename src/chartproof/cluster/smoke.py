@@ -15,6 +15,7 @@ from chartproof.cluster.api import Api
 from chartproof.cluster.embedded import Cluster
 from chartproof.cluster.helm_client import HelmClient
 from chartproof.cluster.observe import PodPlace
+from chartproof.cluster.standing_nodes import standing_nodes
 from chartproof.references import prerequisites
 from chartproof.release import Release, dig
 
@@ -236,4 +237,7 @@ def provide(api: Api, release: Release) -> list[str]:
     found = prerequisites(release)
     for each in found:
         api.create(each.body())
-    return [str(each) for each in found]
+    nodes = standing_nodes(release, api.list("karpenter.sh/v1", "NodePool"))
+    for node in nodes:
+        api.create(node)
+    return [*map(str, found), *(f"Node {node['metadata']['name']}" for node in nodes)]

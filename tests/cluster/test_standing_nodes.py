@@ -1,0 +1,46 @@
+"""Nodes that a release takes for granted, because no NodePool makes them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from chartproof.cluster.objects import INSTANCE_TYPE
+from chartproof.cluster.standing_nodes import GPU_PRESENT, standing_nodes
+from chartproof.release import Document, Release, dig
+from tests import presets
+
+NOBODY_MAKES = ("llama-3.1-8b-awq-g6-managed", "mistral-7b-generic")
+
+
+@pytest.mark.parametrize("stem", NOBODY_MAKES)
+def test_as_many_as_the_most_replicas_and_an_update_need(stem: str) -> None:
+    release = presets.render(stem)
+    nodes = standing_nodes(release, ())
+    (scaled_object,) = release.of_kind("ScaledObject")
+    assert len(nodes) == scaled_object.get("spec", "maxReplicaCount") + 1
+    (deployment,) = release.of_kind("Deployment")
+    pod = deployment.get("spec", "template", "spec")
+    for node in nodes:
+        labels = node["metadata"]["labels"]
+        assert pod["nodeSelector"].items() <= labels.items()
+        assert labels[GPU_PRESENT] == "true"
+        assert labels[INSTANCE_TYPE] in {"g6.2xlarge", "g6e.xlarge"}
+        assert int(dig(node, "status", "capacity", "nvidia.com/gpu")) == 1
+        assert [each["key"] for each in node["spec"]["taints"]] == ["nvidia.com/gpu"]
+    assert len({each["metadata"]["name"] for each in nodes}) == len(nodes)
+
+
+@pytest.mark.parametrize("stem", [each for each in presets.STEMS if each not in NOBODY_MAKES])
+def test_none_where_a_pool_of_the_release_or_of_the_platform_makes_them(stem: str) -> None:
+    platform = "platform-eks-auto-mode" if "auto-mode" in stem else "platform-eks"
+    pools = [each.body for each in presets.render(platform).of_kind("NodePool")]
+    assert standing_nodes(presets.render(stem), pools) == []
+
+
+def test_none_where_the_pods_do_not_say_which_instance_type() -> None:
+    (deployment,) = presets.render("mistral-7b-generic").of_kind("Deployment")
+    body = copy.deepcopy(dict(deployment.body))
+    del body["spec"]["template"]["spec"]["affinity"]
+    assert standing_nodes(Release("mistral", (Document(body),)), ()) == []
