@@ -169,7 +169,7 @@ def test_files_are_written_whole_and_replace_older_ones(run: Run, manifest: Path
     for region in ("eu-west-1", "eu-central-1"):
         code, _, err = run(manifest, "--out", out, "--region", region, "--account", "123456789012")
         assert code == 0
-        assert f"files below {out}" in err
+        assert f"files; run the commands in {out}/<release>" in err
     [written] = out.iterdir()
     found = {each.name: json.loads(each.read_text()) for each in written.iterdir()}
     assert "default.engine.permissions.json" in found

@@ -61,6 +61,7 @@ def _addresses(text: str) -> list[tuple[str, bool]]:
             [("s3://b-1/l", False)],
         ),
         ("{image: x, command: [get, s3://b-1/l, --no-sign-request]}", []),
+        ("{image: x, command: [sh, -c, 'aws s3 sync --no-sign-request s3://b-1/l /w']}", []),
     ],
 )
 def test_commands_and_variables_say_what_is_read_and_written(container: str, expected: list[tuple[str, bool]]) -> None:

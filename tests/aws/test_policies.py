@@ -176,10 +176,12 @@ def test_buckets_and_queues_take_their_policies() -> None:
         s3.create_bucket(Bucket="weights")
         s3.put_bucket_policy(Bucket="weights", Policy=json.dumps(files["weights.optional-bucket-policy.json"]))
         sqs = boto3.client("sqs", region_name="eu-central-1", **keys)
-        url = sqs.create_queue(QueueName="prod")["QueueUrl"]
-        sqs.set_queue_attributes(
-            QueueUrl=url, Attributes={"Policy": json.dumps(files["interruption-queue.policy.json"])}
-        )
+        attributes = files["interruption-queue.attributes.json"]
+        assert json.loads(attributes["Policy"]) == files["interruption-queue.policy.json"]
+        url = sqs.create_queue(QueueName="prod", Attributes=attributes)["QueueUrl"]
+        kept = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert kept["MessageRetentionPeriod"] == "300"
+        assert json.loads(kept["Policy"]) == files["interruption-queue.policy.json"]
         events = boto3.client("events", region_name="eu-central-1", **keys)
         patterns = [content for name, content in files.items() if name.endswith("event-pattern.json")]
         for i, pattern in enumerate(patterns):

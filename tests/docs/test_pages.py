@@ -40,7 +40,8 @@ def test_make_targets_exist(page: Path) -> None:
 def test_commands_parse(page: Path) -> None:
     parser = cli.build_parser()
     for line in re.findall(
-        r"chartproof ((?:check|render|rules|explain|plan|sizes|cluster|smoke) [^|&>`\n]*)", code_of(page)
+        r"chartproof ((?:check|render|rules|explain|plan|sizes|cluster|smoke|aws-prerequisites) [^|&>`\n]*)",
+        code_of(page),
     ):
         words = shlex.split(line, comments=True)
         if not any(word.isupper() or "<" in word or "..." in word for word in words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -203,7 +204,9 @@ def _tagging(found: Class, target: Target) -> list[str]:
 
 
 def _queue(target: Target) -> Json:
+    """Karpenter's queue: its name is what Karpenter is told, by habit that of the cluster."""
     arn = f"arn:{target.partition}:sqs:{target.region}:{target.account}:{target.cluster}"
+    policy = policies.interruption_queue(arn)
     rules = {
         f"karpenter-{name}": {key: list(values) for key, values in pattern.items()}
         for name, pattern in interruption_events().items()
@@ -212,21 +215,23 @@ def _queue(target: Target) -> Json:
         "name": target.cluster,
         "arn": arn,
         "karpenterSetting": f"settings.interruptionQueue={target.cluster}",
-        "policy": policies.interruption_queue(arn),
+        "policy": policy,
+        # As SQS takes them: every value is text. A notice that is five minutes old is about an instance that is gone.
+        "attributes": {
+            "MessageRetentionPeriod": "300",
+            "SqsManagedSseEnabled": "true",
+            "Policy": json.dumps(policy, separators=(",", ":")),
+        },
         "rules": rules,
         "files": {
+            "interruption-queue.attributes.json": "attributes",
             "interruption-queue.policy.json": "policy",
             **{f"interruption-queue.{name}.event-pattern.json": f"rules.{name}" for name in rules},
         },
         "commands": [
             (
                 f"aws sqs create-queue --region {target.region} --queue-name {target.cluster}"
-                " --attributes MessageRetentionPeriod=300,SqsManagedSseEnabled=true"
-            ),
-            (
-                f"aws sqs set-queue-attributes --region {target.region} --queue-url $(aws sqs get-queue-url"
-                f" --region {target.region} --queue-name {target.cluster} --query QueueUrl --output text)"
-                " --attributes \"$(jq -c '{Policy: tojson}' interruption-queue.policy.json)\""
+                " --attributes file://interruption-queue.attributes.json"
             ),
             *(
                 f"aws events put-rule --region {target.region} --name {name}"

@@ -111,7 +111,11 @@ def _of_container(release: Release, document: Document, pod: PodTemplate, contai
     literals = _literals(container)
     endpoint = next((literals[name] for name in sorted(_ENDPOINTS) if literals.get(name)), None)
     names = set(literals)
-    if (endpoint and not _AMAZON.search(endpoint)) or names & _UNSIGNED or "--no-sign-request" in _words(container):
+    if (
+        (endpoint and not _AMAZON.search(endpoint))
+        or names & _UNSIGNED
+        or "--no-sign-request" in " ".join(_words(container))
+    ):
         return
     commands = _commands(container, literals)
     addresses = [(text, False) for name, text in literals.items() if text and name not in _ENDPOINTS]

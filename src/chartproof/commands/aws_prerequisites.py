@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     described = [account.describe(release, target) for release in inputs.load(arguments).require_all()]
     if arguments.out is not None:
         written = directory.write(arguments.out, {each["release"]: account.files(each) for each in described})
-        print(f"wrote {len(written)} files below {arguments.out}", file=sys.stderr)
+        print(f"wrote {len(written)} files; run the commands in {arguments.out}/<release>", file=sys.stderr)
     if arguments.format == "json":
         sys.stdout.write(json.dumps({"prerequisites": described}, indent=2, ensure_ascii=False) + "\n")
     else:
