@@ -107,6 +107,24 @@ def test_node_class_that_the_release_lacks_is_named_with_its_pools() -> None:
     assert _nodes(_pool("on-demand") + CLASS)["absentClasses"] == []
 
 
+def test_nodes_that_the_release_does_not_make_are_named_by_their_labels() -> None:
+    pod = """
+apiVersion: v1
+kind: Pod
+metadata: {name: engine}
+spec:
+  nodeSelector: {pool: gpu}
+  containers: [{name: main, image: quay.io/a/b, command: [run], resources: {limits: {nvidia.com/gpu: 1}}}]
+"""
+    assert _nodes(pod)["fromElsewhere"] == [{"workload": "Pod/engine", "labels": {"pool": "gpu"}}]
+    pool = _pool("on-demand").replace("    spec:\n", "    metadata: {labels: {pool: gpu}}\n    spec:\n") + CLASS
+    pool = pool.replace(
+        "requirements:",
+        "requirements:\n        - {key: node.kubernetes.io/instance-type, operator: In, values: [g6.xlarge]}",
+    )
+    assert _nodes(pod + pool)["fromElsewhere"] == []
+
+
 @pytest.mark.parametrize(
     ("capacity", "auto", "spot", "queue"),
     [

@@ -12,6 +12,8 @@ from chartproof.aws.facts import NodeRole, interruption_events, node_role
 from chartproof.aws.target import Target, file_name, word
 from chartproof.pool import NodeClass, Pool, node_classes_of, pools_of
 from chartproof.release import Release, dig
+from chartproof.scheduling import describe as words
+from chartproof.scheduling import gpu_pods, pod_requirements
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,16 @@ def absent_classes(release: Release) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(kind, name, tuple(pools)) for (kind, name), pools in found.items()]
 
 
+def nodes_from_elsewhere(release: Release) -> list[tuple[str, dict[str, str]]]:
+    """GPU workloads that no pool of the release makes nodes for, and the labels that they look for there."""
+    return [
+        (subject.document.identity, {key: words(requirement) for key, requirement in alternative.items()})
+        for subject in gpu_pods(release)
+        if not subject.placed_on(release)
+        for alternative in pod_requirements(subject.pod)
+    ]
+
+
 def market(release: Release) -> Market:
     """What the pools of AWS may buy."""
     own = [each for each in pools_of(release) if each.on_ec2]
@@ -129,6 +141,9 @@ def describe(release: Release, target: Target) -> Json:
         "classes": [_describe_class(each, target) for each in classes(release)],
         "absentClasses": [
             {"kind": kind, "name": name, "pools": list(pools)} for kind, name, pools in absent_classes(release)
+        ],
+        "fromElsewhere": [
+            {"workload": workload, "labels": labels} for workload, labels in nodes_from_elsewhere(release)
         ],
         "spotPools": list(buyers.spot_pools),
         "reservedPools": list(buyers.reserved_pools),

@@ -130,6 +130,9 @@ def _nodes(described: Described) -> Iterator[str]:
         yield from _commands(each["commands"])
     for each in described["absentClasses"]:
         yield f"{each['kind']} {each['name']} of {', '.join(each['pools'])} comes from another release, with its role"
+    for each in described["fromElsewhere"]:
+        labels = ", ".join(f"{key} {value}" for key, value in each["labels"].items()) or "GPUs"
+        yield f"nodes of another release or a node group for {each['workload']}, with {labels}"
     if described["spotServiceLinkedRole"]:
         yield f"service-linked role for spot, once per account (pools {', '.join(described['spotPools'])})"
         yield from _commands([described["spotServiceLinkedRole"]])
