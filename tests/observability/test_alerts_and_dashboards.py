@@ -268,6 +268,30 @@ def test_one_failed_query_is_not_blindness(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("errors", "hours", "fires"), [(3, 0, True), (0, 0, False), (3, 1, False)])
+def test_a_fallback_that_holds_is_blindness_although_keda_counts_no_errors_any_more(
+    errors: int,
+    hours: int,
+    fires: bool,
+    engine: str,
+    tmp_path: Path,
+    rules: list[dict[str, Any]],
+    names: dict[str, str],
+) -> None:
+    series = _series(engine, names, {"status_target_metric": 25})
+    before, during, after = HOUR.samples
+    for each in series:
+        if each["series"].startswith("keda_scaled_object_errors"):
+            each["values"] = f"0x{before - 1} {errors}x{during + after - 1}"
+    name = names["@scaledobject"]
+    hours_series = f'keda_scaler_metrics_value{{exported_namespace="llm",scaledObject="{name}",scaler="office_hours"}}'
+    series.append({"series": hours_series, "values": f"{hours}x{before + during + after}"})
+    found = ["LlmAutoscalerBlind"] if fires else []
+    tests = [*_firing([], HOUR.before_fault), *_firing(found, HOUR.during_fault), *_firing([], HOUR.after_recovery)]
+    _promtool(tmp_path, rules, [{"interval": f"{STEP_SECONDS}s", "input_series": series, "promql_expr_test": tests}])
+
+
+@pytest.mark.slow
 def test_a_model_at_zero_replicas_is_not_blind(
     engine: str, tmp_path: Path, rules: list[dict[str, Any]], names: dict[str, str]
 ) -> None:
