@@ -27,7 +27,7 @@ from chartproof import helm, kubernetes_yaml, toolchain
 from chartproof.cluster import Cluster, supervisor
 from chartproof.cluster.api import ApiError
 from chartproof.cluster.machines.watch import Client
-from chartproof.cluster.placement import CAPACITY_TYPE, NODE_POOL
+from chartproof.cluster.placement import CAPACITY_TYPE, GPU, NODE_POOL
 from chartproof.cluster.scenario.clients import StreamingClients
 from chartproof.cluster.scenario.recorder import COMPOSITE, Clock, Recorder
 from chartproof.cluster.scenario.runner import names_of, rolled_out
@@ -437,10 +437,15 @@ class Rig:
                 return str(node)
         raise AssertionError("no ready replica is on a spot node")
 
-    def claim_of(self, node: str) -> Body | None:
-        """Karpenter's claim for a node."""
-        claims = self.cluster.api.list("karpenter.sh/v1", "NodeClaim")
-        return next((each for each in claims if dig(each, "status", "nodeName") == node), None)
+    def nodes_without_gpu(self) -> list[str]:
+        """Names of Karpenter's nodes that offer none."""
+        return [each["metadata"]["name"] for each in self.nodes() if GPU not in dig(each, "status", "allocatable")]
+
+    def give_up(self, node: str) -> None:
+        """Delete a node's claim, as its alert says."""
+        for each in self.cluster.api.list("karpenter.sh/v1", "NodeClaim"):
+            if dig(each, "status", "nodeName") == node and "deletionTimestamp" not in each["metadata"]:
+                self.cluster.api.delete("karpenter.sh/v1", "NodeClaim", each["metadata"]["name"])
 
 
 def _condition(body: Mapping[str, Any], kind: str) -> str:

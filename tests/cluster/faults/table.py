@@ -118,7 +118,7 @@ FAULTS = (
         "The replicas that serve go on; the new one waits.",
         alerts=("NodeWithoutGpu",),
         pending=True,
-        may_fire=("LlmRequestsWaiting",),
+        may_fire=("LlmPodWaitsForGpu", "LlmRequestsWaiting"),
         mended="by hand: delete the NodeClaim, as the alert says",
     ),
     Fault(

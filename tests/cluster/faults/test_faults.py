@@ -65,7 +65,10 @@ def inject(rig: Rig, served: Served) -> Inject:
         ours = {BLIND, *fault.alerts}
         rig.until(lambda: not ours & set(rig.alerts()), f"{sorted(ours)} clear")
         watched = Watched(fault, rig, served)
-        yield watched
+        try:
+            yield watched
+        finally:
+            rig.load(served, rig.usual)
         rig.settled(served)
         rig.until(lambda: rig.metric(served), "KEDA tells the metric again")
         for each in served.samples(watched.since):
@@ -141,24 +144,24 @@ def test_keda_adapter_gone(rig: Rig, inject: Inject) -> None:
 
 
 def test_node_without_gpu(rig: Rig, served: Served, inject: Inject) -> None:
-    before = {each["metadata"]["name"] for each in rig.nodes()}
     with inject("node-without-gpu") as fault:
         with rig.without_gpus(*NODE_POOLS):
-            # More replicas than there are nodes: a node that is empty takes a replica without asking for another.
-            rig.load(served, len(before) + 0.5)
-            (node,) = rig.until(
-                lambda: [each["metadata"]["name"] for each in rig.nodes() if each["metadata"]["name"] not in before],
-                "a node comes",
-            )
+            # More replicas than there are nodes: one that is empty takes a replica without asking for another.
+            rig.load(served, len(rig.nodes()) + 0.5)
+            rig.until(rig.nodes_without_gpu, "a node comes without its GPU")
             fault.lasts()
             assert rig.waiting(served), "the new replica waits"
             assert len(rig.ready_pods(served)) >= rig.replicas
-        claim = rig.claim_of(node)
-        assert claim
-        rig.cluster.api.delete("karpenter.sh/v1", "NodeClaim", claim["metadata"]["name"])
-        rig.until(lambda: not rig.waiting(served), "the replica that waited has a node")
+
+        rig.load(served, rig.usual)
+
+        def is_mended() -> bool:
+            for node in rig.nodes_without_gpu():
+                rig.give_up(node)
+            return not rig.waiting(served)
+
+        rig.until(is_mended, "no replica waits any more")
     fault.lost_nothing()
-    rig.load(served, rig.usual)
 
 
 def test_killed_while_loading(rig: Rig, served: Served, inject: Inject) -> None:
