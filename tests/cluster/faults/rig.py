@@ -155,8 +155,20 @@ class Rig:
             self._loop.run(self._open.aclose())
             for name, namespace in reversed(self._releases):
                 self._call("uninstall", name, "--namespace", namespace, "--wait", "--timeout", "60s")
+            self._clear({namespace for _, namespace in self._releases})
         finally:
             self._loop.stop()
+
+    def _clear(self, namespaces: set[str]) -> None:
+        """Leave nothing of the releases on the cluster."""
+        api = self.cluster.api
+        for each in namespaces:
+            api.delete("v1", "Namespace", each)
+        self.until(
+            lambda: not namespaces & {each["metadata"]["name"] for each in api.list("v1", "Namespace")},
+            "the namespaces are gone",
+        )
+        self.until(lambda: not self.nodes(), "the nodes are gone")
 
     # --- Releases -----------------------------------------------------------------------------------------------------
 
