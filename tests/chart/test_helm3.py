@@ -36,5 +36,5 @@ def test_both_helms_render_the_same_documents(stem: str, helm3: Path, monkeypatc
     assert by_helm3.documents
 
 
-def test_helm_3_is_built_only_for_those_who_ask() -> None:
-    assert set(pins.programs()) - set(pins.usual()) == {"helm3"}
+def test_helm_3_and_kind_are_built_only_for_those_who_ask() -> None:
+    assert set(pins.programs()) - set(pins.usual()) == {"helm3", "kind"}

@@ -71,6 +71,12 @@ def test_nodes_of_others_are_selected_and_tolerated_but_not_made(render: Render,
         ("LLM352", "nodes.expireAfter", {"nodes": {"expireAfter": "Never"}}),
         ("LLM352", "gpu-operator.enabled", {"gpu-operator": {"enabled": True}}),
         ("LLM334", "device-plugin.enabled", {"device-plugin": {"enabled": True}}),
+        (
+            "LLM352",
+            "nodes.nodeClass.dataVolume.throughputMebibytesPerSecond",
+            {"nodes": {"nodeClass": {"dataVolume": {"throughputMebibytesPerSecond": 1}}}},
+        ),
+        ("LLM352", "nodes.nodeClass.dataVolume.iops", {"nodes": {"nodeClass": {"dataVolume": {"iops": 20000}}}}),
         ("LLM017", "nodes.nodeClass.role", {"nodes": {"nodeClass": {"role": ""}}}),
     ],
 )

@@ -223,6 +223,15 @@
 {{- if gt (float64 $data.throughput) (mulf (float64 $data.iops) (float64 $gp3.throughputPerIops)) -}}
 {{-   $messages = append $messages (printf "[LLM329] nodes.nodeClass.dataVolume.iops: gp3 gives a quarter MiB/s per operation, so %d are too few for %d MiB/s; write at least %d, or null" (int $data.iops) (int $data.throughput) (int (ceil (divf (float64 $data.throughput) (float64 $gp3.throughputPerIops))))) -}}
 {{- end -}}
+{{- if eq .Values.nodes.provider "autoMode" -}}
+{{- /* Bounds of ephemeralStorage, https://docs.aws.amazon.com/eks/latest/userguide/create-node-class.html. */ -}}
+{{-   if or (lt (int $data.throughput) 125) (gt (int $data.throughput) 1000) -}}
+{{-     $messages = append $messages (printf "[LLM352] nodes.nodeClass.dataVolume.throughputMebibytesPerSecond: EKS Auto Mode takes 125 to 1000, not %d; write one of these, or null" (int $data.throughput)) -}}
+{{-   end -}}
+{{-   if or (lt (int $data.iops) 3000) (gt (int $data.iops) 16000) -}}
+{{-     $messages = append $messages (printf "[LLM352] nodes.nodeClass.dataVolume.iops: EKS Auto Mode takes 3000 to 16000, not %d; write one of these, or null" (int $data.iops)) -}}
+{{-   end -}}
+{{- end -}}
 {{- if gt (int64 $data.iops) (mul $gibibytes $gp3.iopsPerGibibyte) -}}
 {{-   $messages = append $messages (printf "[LLM329] nodes.nodeClass.dataVolume.iops: gp3 gives at most %d operations per second and GiB, so %d need a larger volume than %s; write less" (int $gp3.iopsPerGibibyte) (int $data.iops) $data.size) -}}
 {{- end -}}
