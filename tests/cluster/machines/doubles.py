@@ -115,6 +115,11 @@ class FakeNetwork:
     def __init__(self) -> None:
         self.servers: dict[str, Any] = {}
         self.aliases: dict[tuple[str, int], tuple[str, int]] = {}
+        #: Real seconds of the loop until which addresses are offered to clients.
+        self.offered_until = 0.0
+
+    def offers(self, address: str) -> bool:
+        return address in self.servers and asyncio.get_running_loop().time() < self.offered_until
 
     def attach(self, address: str, server: Any) -> None:
         self.servers[address] = server

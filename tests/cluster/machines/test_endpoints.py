@@ -66,6 +66,12 @@ def test_one_that_terminates_and_serves_no_more_is_never_taken() -> None:
     assert reached(endpoints(service(), endpoint_slice(gone))) == {None}
 
 
+def test_what_ends_is_offered_no_more_even_where_it_is_published_all_the_same() -> None:
+    published = endpoint("10.64.0.3", ready=True, terminating=True)
+    found = endpoints(service(), endpoint_slice(endpoint(ADDRESSES[0]), leaving(ADDRESSES[1]), published))
+    assert [found.offers(each) for each in (*ADDRESSES, "10.64.0.3", "10.64.0.9")] == [True, False, False, False]
+
+
 def test_conditions_that_are_not_given_count_as_ready() -> None:
     found = endpoints(service(), endpoint_slice({"addresses": [ADDRESSES[0]], "conditions": {}}))
     assert reached(found) == {Endpoint(ADDRESSES[0], 8000)}

@@ -255,6 +255,31 @@ def test_deletion_waits_for_the_hook_then_for_the_program_and_then_removes_the_p
     assert stage.network.servers == {}
 
 
+@pytest.mark.parametrize(
+    ("offered", "slept"),
+    [
+        (0.0, 2.0),  # 30 s, 15 times as fast
+        (1.5, 2.0),
+        (4.0, 4.0),  # the endpoints' controller takes its time at any speed
+        (100.0, 30.0),  # and would have been too slow at the speed of real time as well
+    ],
+)
+def test_a_faster_hook_waits_for_real_endpoints_as_long_as_a_real_one_would(offered: float, slept: float) -> None:
+    body = pod(container(lifecycle={"preStop": {"sleep": {"seconds": 30}}}))
+    engine = FakeEngine()
+
+    async def delete(stage: Stage) -> None:
+        await asyncio.sleep(1)
+        stage.network.offered_until = 1 + offered
+        stage.delete(grace=600)
+        await asyncio.sleep(slept - 0.1)
+        assert engine.ended_by == ""
+        await asyncio.sleep(0.2)
+        assert engine.ended_by == "SIGTERM"
+
+    play(Stage(body, speed=15, engines=[engine]), delete)
+
+
 def test_a_program_that_outlasts_the_grace_period_is_killed_at_its_end() -> None:
     body = pod(container(lifecycle={"preStop": {"exec": {"command": ["sh", "-c", "sleep 10"]}}}))
     engine = FakeEngine(drain=1000)

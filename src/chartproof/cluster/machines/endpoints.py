@@ -132,6 +132,11 @@ class Endpoints:
         }
         return sorted(found, key=lambda each: (each.address, each.port))
 
+    def offers(self, address: str) -> bool:
+        """Whether any Service has a pod's address among its ready endpoints, and does not know that the pod ends."""
+        members = (member for found in self._slices.values() for each in found.values() for member in each.members)
+        return any(each.address == address and each.ready and not each.terminating for each in members)
+
     def names(self, host: str) -> tuple[str, ...]:
         """Every name under which the host could have been asked for, its own first."""
         host = host.rstrip(".").lower()

@@ -68,6 +68,10 @@ class Network:
         """No program answers at this address any more."""
         self._servers.pop(address, None)
 
+    def offers(self, address: str) -> bool:
+        """Whether clients of any Service are sent to a pod's address."""
+        return self._endpoints.offers(address)
+
     def alias(self, host: str, port: int, target: tuple[str, int]) -> None:
         """Give what asks for a pod's address (or any name) and port to a real program's address and port."""
         self._aliases[host.lower(), port] = target

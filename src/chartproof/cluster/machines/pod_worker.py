@@ -44,6 +44,8 @@ GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT})
 
 #: Real seconds for a killed program to be gone; then it is taken for gone.
 _PATIENCE_SECONDS = 5.0
+#: Real seconds between two looks whether an address is still offered.
+_LOOK_SECONDS = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,9 @@ class PodNetwork(probes.Dispatch, Protocol):
 
     def detach(self, address: str) -> None:
         """No program answers at this address any more."""
+
+    def offers(self, address: str) -> bool:
+        """Whether clients of any Service are sent to the pod's address."""
 
     def alias(self, host: str, port: int, target: tuple[str, int]) -> None:
         """The pod's port is answered by a real program at an address of this machine."""
@@ -397,7 +402,7 @@ class PodWorker:
         begun = self._clock()
         hook = lifecycle.hook_seconds(dig(life.container, "lifecycle", "preStop"))
         if hook and grace > 0:
-            await self._exit(life, self._speed.real(min(hook, grace)))
+            await self._pause(life, min(hook, grace))
         left = max(grace - (self._clock() - begun), lifecycle.MINIMUM_GRACE_SECONDS)
         if not life.program.exit.done():
             life.program.terminate()
@@ -405,6 +410,22 @@ class PodWorker:
         if not life.program.exit.done():
             life.program.kill()
             await self._exit(life, _PATIENCE_SECONDS)
+
+    async def _pause(self, life: Life, seconds: float) -> None:
+        """A preStop that sleeps, so that the endpoints can change before the program ends.
+
+        How long the controllers take for that is real at any speed. So where the sleep is over first only because time
+        runs faster, it goes on until the address is offered no more: at most as long as it would take in real time.
+        """
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        await self._exit(life, self._speed.real(seconds))
+        while (
+            self._services.network.offers(self.record.address)
+            and clock() - begun < seconds
+            and not life.program.exit.done()
+        ):
+            await self._exit(life, _LOOK_SECONDS)
 
     def _sidecar_names(self) -> set[str]:
         inits = dig(self.pod, "spec", "initContainers", default=())
