@@ -9,7 +9,7 @@ BIN := .venv/bin
 CHARTPROOF := $(BIN)/chartproof
 CHART := charts/llm-inference
 PRESETS := $(wildcard values/*.yaml)
-DEMO := values/qwen2.5-7b-g5.yaml
+DEMO := values/llama-3.1-8b-g6e-serverless.yaml
 WORKERS ?= 2
 # Chosen here and not in pyproject.toml, so that a single test run by hand stays in one process.
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --quiet
@@ -72,16 +72,16 @@ test: check control-plane ## The whole quality gate, embedded cluster included (
 	$(PYTEST) -m "cluster or slow"
 
 .PHONY: test-all
-test-all: test ## The gate, and every preset through its whole life on the embedded cluster
-	$(CHARTPROOF) smoke $(PRESETS)
+test-all: test ## The gate, and every preset through its whole life and at work under load (about two hours)
+	$(CHARTPROOF) smoke $(PRESETS) --scenario life,scale-from-zero,burst,drain
 
 .PHONY: kind-smoke
 kind-smoke: $(INSTALLED) ## The live scenarios on a kind cluster with played engines (needs Docker and the network)
 	$(BIN)/python -m ci.kind
 
 .PHONY: demo
-demo: $(INSTALLED) ## Boot a control plane, install the platform and a model, tell what was placed where
-	$(CHARTPROOF) smoke $(DEMO)
+demo: $(INSTALLED) ## Autoscaling at work, 0 to 8 replicas and back: timeline, plots and page in build/demo (warm: 3 min)
+	$(CHARTPROOF) smoke $(DEMO) --scenario burst --out build/demo
 
 .PHONY: bench
 bench: setup ## Time to render and check each preset, against one plain `helm template`
