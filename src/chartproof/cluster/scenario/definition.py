@@ -177,6 +177,11 @@ def _no_hours(sizing: Sizing) -> str:
     return "" if has_hours(sizing) else "no cron is among its triggers"
 
 
+def _overload(_sizing: Sizing) -> float:
+    """More than one replica is for: its queue stays until the others are there, however long they take."""
+    return 1.2
+
+
 def _peak_load(sizing: Sizing) -> float:
     return sizing.peak - SPARE
 
@@ -237,7 +242,7 @@ SCENARIOS: Mapping[str, Scenario] = {
                 Phase(
                     "burst",
                     "many requests at once, until the replicas they need serve",
-                    replicas=lambda _: 0.3,
+                    replicas=_overload,
                     burst=lambda sizing: sizing.burst(sizing.peak, sizing.long),
                     until=PEAK_READY,
                 ),
@@ -278,7 +283,7 @@ SCENARIOS: Mapping[str, Scenario] = {
                 Phase(
                     "burst",
                     "many requests at once, until several replicas serve",
-                    replicas=lambda _: 0.3,
+                    replicas=_overload,
                     burst=lambda sizing: sizing.burst(sizing.peak, sizing.long),
                     until=PEAK_READY,
                 ),
