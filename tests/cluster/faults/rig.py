@@ -322,10 +322,6 @@ class Rig:
         names = {each["metadata"]["name"] for each in self.pods(served)}
         return {each["pod"] for each in self._engines() if not each["loaded"]} & names
 
-    def requests_of(self, pod: str) -> int:
-        """Requests that a pod's engine has."""
-        return sum(each["running"] + each["waiting"] for each in self._engines() if each["pod"] == pod)
-
     def nodes(self) -> list[Body]:
         """Nodes of Karpenter's."""
         return self.cluster.api.list("v1", "Node", labelSelector=NODE_POOL)
