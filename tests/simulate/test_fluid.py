@@ -57,6 +57,7 @@ def runs(subject: Subject, trace: Trace) -> tuple[float, float]:
     return found[0].gpu_hours, found[1].gpu_hours
 
 
+@pytest.mark.slow
 def test_rates_alone_lead_to_nearly_the_same_gpu_hours(serverless: Subject) -> None:
     detailed, fluid = runs(serverless, synthetic("diurnal,hours=14,rate=8", prompt_tokens=1024, answer_tokens=256))
     assert fluid == pytest.approx(detailed, rel=0.25)

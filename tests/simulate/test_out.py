@@ -10,6 +10,8 @@ import pytest
 from chartproof import cli
 from tests import presets
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["--trace", "synthetic:burst,hours=1,rate=1", "--against", "static-peak,oracle", "--seed", "7"]
 
 

@@ -85,6 +85,7 @@ def test_office_hours_wake_without_a_request() -> None:
     assert result.lost == {"no replica was ready": 1}
 
 
+@pytest.mark.slow
 def test_lost_spot_nodes_are_replaced(serverless: Subject) -> None:
     result = run_release(case_of(serverless, "constant,hours=3,rate=4", spot_losses_per_hour=1.0))
     calm = run_release(case_of(serverless, "constant,hours=3,rate=4"))
@@ -113,6 +114,7 @@ def compared(serverless: Subject) -> dict[str, Result]:
     return {"ours": run_release(case), **{name: run(case) for name, run in BASELINES.items()}}
 
 
+@pytest.mark.slow
 def test_every_baseline_serves_the_same_requests(compared: dict[str, Result]) -> None:
     assert {each.requests for each in compared.values()} == {compared["ours"].requests}
     assert all(each.finished + each.lost_requests == each.requests for each in compared.values())

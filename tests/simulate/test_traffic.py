@@ -117,6 +117,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         open_trace(tmp_path / "none.csv")
 
 
+@pytest.mark.slow
 def test_a_long_trace_streams_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     with path.open("w", encoding="utf-8") as stream:
@@ -151,6 +152,7 @@ def test_synthetic_days_have_the_mean_they_say(name: str, mean: float) -> None:
     assert count == pytest.approx(86400 * mean, rel=0.02)
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_outside_office_hours() -> None:
     hours = {int(each.time // 3600) for each in made("office-hours,hours=168").requests()}
     assert hours == {day * 24 + hour for day in range(5) for hour in range(8, 18)}

@@ -20,6 +20,8 @@ from tests import presets
 from tests.simulate.conftest import SERVERLESS
 from tests.simulate.test_settings import FOREIGN
 
+pytestmark = pytest.mark.slow
+
 PRESET = str(presets.path_of(SERVERLESS))
 TRACE = "constant,hours=0.5,rate=6"
 

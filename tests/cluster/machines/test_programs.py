@@ -73,7 +73,9 @@ def test_every_preset_has_a_played_engine_on_each_of_its_instances(stem: str) ->
 
 
 def test_options_are_honoured() -> None:
-    settings = settings_of("engine: {maxModelLen: 4096, maxNumSeqs: 16, maxNumQueuedRequests: 7, enablePrefixCaching: false}")
+    settings = settings_of(
+        "engine: {maxModelLen: 4096, maxNumSeqs: 16, maxNumQueuedRequests: 7, enablePrefixCaching: false}"
+    )
     assert settings.terms.context_tokens == 4096
     assert settings.request_limit == 16 + 7
     assert not settings.prefix_caching

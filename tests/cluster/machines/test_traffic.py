@@ -129,6 +129,7 @@ def test_those_who_come_for_a_model_that_does_not_start_are_told_in_time() -> No
     run(test())
 
 
+@pytest.mark.slow
 @THROUGH
 def test_a_drain_and_a_replacement_under_load_lose_nothing(through: str) -> None:
     async def test() -> None:
