@@ -13,6 +13,8 @@ from tests import presets
 SERVERLESS = "llama-3.1-8b-g6e-serverless"
 WITH_HOURS = "qwen2.5-7b-g5"
 TEN = "llama-3.1-8b-awq-g6"
+PAIR = "qwen3-32b-g6e-12xlarge"
+"""Never fewer than two replicas, and a formula of several signals."""
 
 
 def sizing(stem: str, speed: float = 15.0) -> Sizing:
@@ -61,11 +63,11 @@ def test_enough_requests_come_while_replicas_go_or_are_replaced(stem: str) -> No
     assert found.rate(1.5, found.rolling) * 2 * found.subject.lead_seconds >= REQUESTS_TO_PROVE
 
 
-@pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN])
+@pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN, PAIR])
 def test_a_burst_makes_the_formula_ask_for_the_peak(stem: str) -> None:
     found = sizing(stem)
     count = found.burst(found.peak, found.long)
-    room = min(found.model.max_sequences, found.model.kv_tokens // found.long.prompt_tokens)
+    room = found.fewest * min(found.model.max_sequences, found.model.kv_tokens // found.long.prompt_tokens)
     assert min(count, room) + 10 * max(0, count - room) >= found.peak * found.target
     assert count <= found.peak * found.target * 1.3 + 1
 

@@ -177,9 +177,9 @@ def _no_hours(sizing: Sizing) -> str:
     return "" if has_hours(sizing) else "no cron is among its triggers"
 
 
-def _overload(_sizing: Sizing) -> float:
-    """More than one replica is for: its queue stays until the others are there, however long they take."""
-    return 1.2
+def _overload(sizing: Sizing) -> float:
+    """More than the fewest replicas are for: their queue stays until the others are there, however long they take."""
+    return 1.2 * sizing.fewest
 
 
 def _peak_load(sizing: Sizing) -> float:

@@ -83,6 +83,11 @@ class Sizing:
         return self.autoscaler.minimum or 0
 
     @property
+    def fewest(self) -> int:
+        """Fewest replicas that serve: what a first request finds or starts."""
+        return max(1, self.minimum)
+
+    @property
     def maximum(self) -> int:
         """Most replicas."""
         return self.autoscaler.maximum or 1
@@ -94,9 +99,9 @@ class Sizing:
 
     @cached_property
     def reach(self) -> int:
-        """Replicas after one decision of the HPA from the fewest (1 at least), however much is asked for."""
+        """Replicas after one decision of the HPA from the fewest that serve, however much is asked for."""
         spec = hpa_spec(self.autoscaler)
-        hpa, start = Hpa(spec), max(1, self.minimum)
+        hpa, start = Hpa(spec), self.fewest
         for index in range(_MANY_PASSES):
             found = hpa.reconcile(
                 index * SYNC_SECONDS,
@@ -112,7 +117,7 @@ class Sizing:
     @property
     def peak(self) -> int:
         """Replicas that a full load needs."""
-        return min(self.maximum, max(self.reach, self.minimum + 1), MOST_REPLICAS)
+        return min(self.maximum, max(self.reach, self.fewest + 1), MOST_REPLICAS)
 
     @cached_property
     def short(self) -> Lengths:
@@ -166,12 +171,12 @@ class Sizing:
         return whole * self.model.requests_per_second(each, *lengths)
 
     def burst(self, replicas: int, lengths: Lengths) -> int:
-        """Requests that, sent at once to one replica, make the formula ask for `replicas` with a margin.
+        """Requests that, sent at once to the fewest replicas, make the formula ask for `replicas` with a margin.
 
-        The formula is asked itself: one engine runs as many as it takes prompts of, the rest waits.
+        The formula is asked itself: an engine runs as many as it takes prompts of, the rest waits.
         """
         wanted = self.target * replicas * _BURST_MARGIN
-        room = min(self.model.max_sequences, self.model.kv_tokens // lengths.prompt_tokens)
+        room = self.fewest * min(self.model.max_sequences, self.model.kv_tokens // lengths.prompt_tokens)
         low, high = 1, max(1, math.ceil(wanted))  # where a request counts at least one
         while low < high:
             middle = (low + high) // 2
@@ -191,7 +196,7 @@ class Sizing:
     @property
     def floor(self) -> int:
         """Fewest replicas while there is load and, where it has them, office hours."""
-        return max(1, self.minimum, min(self.hours_replicas, self.maximum))
+        return max(self.fewest, min(self.hours_replicas, self.maximum))
 
     @property
     def hours_replicas(self) -> int:
@@ -207,12 +212,12 @@ class Sizing:
         return shutdown_of(self.plan.container)
 
     def _signal(self, running: float, waiting: float, lengths: Lengths) -> float:
-        """What the formula makes of one busy replica; the plain sum where it cannot be told."""
+        """What the formula makes of the fewest replicas when they are busy; the plain sum where it cannot be told."""
         formula = self.autoscaler.formula
         if formula is None:
             return running + waiting
         usage = running * (lengths.prompt_tokens + lengths.answer_tokens / 2) / self.model.kv_tokens
-        known = {"running": running, "waiting": waiting, "kv_cache": min(1.0, usage), "replicas": 1.0}
+        known = {"running": running, "waiting": waiting, "kv_cache": min(self.fewest, usage), "replicas": self.fewest}
         values = {name: known.get(name, 0.0) for name in self.autoscaler.formula_trigger_names}
         try:
             return formula.run(values).value or 0.0
