@@ -53,8 +53,11 @@ def test_more_replicas_than_the_maximum_are_noticed(replicas: int, wrong: bool) 
     assert bool(judge.within_bounds(timeline(samples=samples))) is wrong
 
 
-def test_fewer_replicas_than_the_minimum_are_noticed() -> None:
-    assert judge.within_bounds(timeline(setting={"minimum": 1}))
+def test_fewer_replicas_than_the_minimum_are_noticed_but_not_right_after_the_installation() -> None:
+    assert judge.within_bounds(timeline(setting={"minimum": 1})) == [
+        "0 replicas at 60 s are outside of 1 to 4",
+    ]
+    assert judge.within_bounds(timeline(setting={"minimum": 1}, samples=SAMPLES[:1])) == []
 
 
 @pytest.mark.parametrize(

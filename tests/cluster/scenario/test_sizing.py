@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chartproof.cluster.scenario.definition import SCENARIOS, View, chosen
@@ -70,6 +72,16 @@ def test_a_burst_makes_the_formula_ask_for_the_peak(stem: str) -> None:
     room = found.fewest * min(found.model.max_sequences, found.model.kv_tokens // found.long.prompt_tokens)
     assert min(count, room) + 10 * max(0, count - room) >= found.peak * found.target
     assert count <= found.peak * found.target * 1.3 + 1
+
+
+@pytest.mark.parametrize(("limits", "bound"), [({"queue_limit": 30}, 64 + 30), ({"request_limit": 80}, 80)])
+def test_a_bounded_queue_is_not_overrun(limits: dict[str, int], bound: int) -> None:
+    free = sizing(TEN)
+    models = {name: replace(model, **limits) for name, model in free.subject.models.items()}  # type: ignore[arg-type]
+    found = Sizing(replace(free.subject, models=models), free.speed)
+    assert found.bound == bound
+    assert found.burst(found.peak, found.long) < bound < free.burst(free.peak, free.long) + 15
+    assert found.overload < free.overload
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

@@ -178,8 +178,8 @@ def _no_hours(sizing: Sizing) -> str:
 
 
 def _overload(sizing: Sizing) -> float:
-    """More than the fewest replicas are for: their queue stays until the others are there, however long they take."""
-    return 1.2 * sizing.fewest
+    """Their queue stays until other replicas are there, however long they take."""
+    return sizing.overload
 
 
 def _peak_load(sizing: Sizing) -> float:
@@ -187,7 +187,7 @@ def _peak_load(sizing: Sizing) -> float:
 
 
 #: From rest to a first replica. A model that no request wakes is woken by its office hours.
-_REST = Phase("rest", "until nothing but the minimum is left", deed=Deed.CLOSE_HOURS, until=RESTING)
+_REST = Phase(judge.REST, "until nothing but the minimum is left", deed=Deed.CLOSE_HOURS, until=RESTING)
 _QUIET = Phase("quiet", "nobody asks any more", deed=Deed.CLOSE_HOURS, until=RESTING)
 
 

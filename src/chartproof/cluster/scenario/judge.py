@@ -11,6 +11,8 @@ from chartproof.cluster.scenario.timeline import Decision, Sample, Timeline
 
 Check = Callable[[Timeline], list[str]]
 
+REST = "rest"
+"""The phase before everything, in which a release that was just installed comes to its minimum."""
 HPA = "hpa"
 KEDA = "keda"
 _TOLERANCE = 0.1
@@ -96,7 +98,7 @@ def within_bounds(timeline: Timeline) -> list[str]:
     wrong = [
         each
         for each in timeline.samples
-        if each.replicas is not None and not setting.minimum <= each.replicas <= setting.maximum
+        if each.replicas is not None and each.phase != REST and not setting.minimum <= each.replicas <= setting.maximum
     ]
     if not wrong:
         return []
@@ -165,8 +167,9 @@ def grew_at_once(timeline: Timeline) -> list[str]:
 
 
 def first_growth(timeline: Timeline) -> Decision | None:
-    """The HPA's first decision to add replicas."""
-    return next((each for each in timeline.decisions if each.grows and each.controller == HPA), None)
+    """The HPA's first decision to add replicas, once the release was at rest."""
+    grown = (each for each in timeline.decisions if each.grows and each.controller == HPA and each.phase != REST)
+    return next(grown, None)
 
 
 def woke(timeline: Timeline) -> list[str]:

@@ -29,7 +29,18 @@ MOST_REAL_RATE = 90.0
 MOST_REPLICAS = 10
 """More replicas than this are not asked for: 1 to 10 is what the chart's default behavior does in one decision."""
 #: From short to long.
-_LADDER = ((256, 128), (256, 256), (256, 384), (256, 512), (256, 768), (512, 1024), (512, 1536), (512, 2048))
+_LADDER = (
+    (128, 32),
+    (128, 64),
+    (256, 128),
+    (256, 256),
+    (256, 384),
+    (256, 512),
+    (256, 768),
+    (512, 1024),
+    (512, 1536),
+    (512, 2048),
+)
 #: Share of the time to drain that a short request may stay with a replica at its target.
 _DRAIN_SHARE = 0.5
 #: A load of whole replicas would stand on the edge at which one more is asked for.
@@ -38,6 +49,10 @@ REQUESTS_TO_PROVE = 500
 """Requests that must go through a drain or a rollout, so that losing none says something."""
 #: How much more a burst shows than the replicas it asks for.
 _BURST_MARGIN = 1.3
+#: More than a replica is for, at which its queue does not go away.
+_OVERLOAD = 1.2
+#: Share of a bounded queue that is used: what comes above the bound is refused, as it should be.
+_BOUND_SHARE = 0.7
 PAIR_LOAD = 1.5
 """Load, in replicas' worth, that two replicas are for."""
 #: The window begins at the end of a burst, a while before requests begin to count.
@@ -176,8 +191,9 @@ class Sizing:
         The formula is asked itself: an engine runs as many as it takes prompts of, the rest waits.
         """
         wanted = self.target * replicas * _BURST_MARGIN
+        most = math.ceil(min(wanted, _BOUND_SHARE * self.bound))  # of `wanted`, because a request counts at least one
         room = self.fewest * min(self.model.max_sequences, self.model.kv_tokens // lengths.prompt_tokens)
-        low, high = 1, max(1, math.ceil(wanted))  # where a request counts at least one
+        low, high = 1, max(1, most)
         while low < high:
             middle = (low + high) // 2
             if self._signal(min(middle, room), max(0, middle - room), lengths) >= wanted:
@@ -185,6 +201,19 @@ class Sizing:
             else:
                 low = middle + 1
         return low
+
+    @property
+    def bound(self) -> float:
+        """Requests that the fewest replicas take before they refuse one; infinite without a bound."""
+        model = self.model
+        if model.request_limit is not None:
+            return self.fewest * model.request_limit
+        return self.fewest * (model.max_sequences + model.queue_limit) if model.queue_limit is not None else math.inf
+
+    @property
+    def overload(self) -> float:
+        """Load that the fewest replicas have a queue of, for as long as it lasts; no growing one if it is bounded."""
+        return self.fewest * (_OVERLOAD if math.isinf(self.bound) else 1.0)
 
     @property
     def patience_seconds(self) -> float:
