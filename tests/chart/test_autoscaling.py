@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chartproof import toolchain
+from chartproof.catalog import catalog
 from chartproof.languages import promql
 from chartproof.plan.workload_plan import plan_release
 from chartproof.release import Document
@@ -24,6 +25,7 @@ SCALED: Values = {
 }
 KV_CACHE: Values = {"autoscaling": {"signals": {"kvCache": {"enabled": True}}}}
 FIRST_TOKEN: Values = {"autoscaling": {"signals": {"timeToFirstToken": {"enabled": True}}}}
+TOKENS: Values = {"autoscaling": {"signals": {"tokens": {"enabled": True}}}}
 OFFICE_HOURS: Values = {"autoscaling": {"officeHours": {"enabled": True, "replicas": 2}}}
 ASLEEP: Values = {"autoscaling": {"minReplicas": 0, "wake": {"query": "sum(rate(requests_total[1m]))"}}}
 
@@ -61,7 +63,7 @@ def value(text: str, **measured: float) -> float:
 
 
 def test_every_combination_of_signals_makes_a_formula_that_keda_compiles(render: Render) -> None:
-    switches = (KV_CACHE, FIRST_TOKEN, OFFICE_HOURS, ASLEEP)
+    switches = (TOKENS, KV_CACHE, FIRST_TOKEN, OFFICE_HOURS, ASLEEP)
     questions = []
     for chosen in itertools.product((False, True), repeat=len(switches)):
         document = scaled_object(render, *(each for each, on in zip(switches, chosen, strict=True) if on))
@@ -72,23 +74,55 @@ def test_every_combination_of_signals_makes_a_formula_that_keda_compiles(render:
 
 
 def test_formulas_never_divide(render: Render) -> None:
-    document = scaled_object(render, KV_CACHE, FIRST_TOKEN, OFFICE_HOURS, ASLEEP)
+    document = scaled_object(render, TOKENS, KV_CACHE, FIRST_TOKEN, OFFICE_HOURS, ASLEEP)
     assert "/" not in formula(document)
 
 
 def test_formula_reads_exactly_the_triggers(render: Render) -> None:
-    document = scaled_object(render, KV_CACHE, FIRST_TOKEN, OFFICE_HOURS, ASLEEP)
-    assert list(triggers(document)) == ["running", "waiting", "kv_cache", "ttft", "replicas", "wake", "office_hours"]
+    document = scaled_object(render, TOKENS, KV_CACHE, FIRST_TOKEN, OFFICE_HOURS, ASLEEP)
+    names = ["running", "waiting", "tokens", "kv_cache", "ttft", "replicas", "wake", "office_hours"]
+    assert list(triggers(document)) == names
     for name in triggers(document):
         rest = {other: 1.0 for other in triggers(document) if other != name}
         (answer,) = judge([{"formula": formula(document), "triggers": rest}])
         assert not answer["ok"], f"{name} is not read"
 
 
-def test_waiting_requests_weigh_more_than_running_ones(render: Render) -> None:
-    assert formula(scaled_object(render)) == "running + waiting * 10"
+def test_waiting_requests_weigh_what_values_say(render: Render) -> None:
+    assert formula(scaled_object(render)) == "running + waiting"
+    assert formula(scaled_object(render, {"autoscaling": {"waitingWeight": 10}})) == "running + waiting * 10"
     assert formula(scaled_object(render, {"autoscaling": {"waitingWeight": 0}})) == "running"
     assert formula(scaled_object(render, {"autoscaling": {"waitingWeight": 2.5}})) == "running + waiting * 2.5"
+
+
+def test_tokens_ask_for_the_replicas_that_compute_them(render: Render) -> None:
+    document = scaled_object(render, TOKENS, {"autoscaling": {"signals": {"tokens": {"targetPercent": 50}}}})
+    # Three replicas' worth of work, half of which each may do.
+    assert value(formula(document), running=1, waiting=0, tokens=3.0) / 25 == pytest.approx(6)
+
+
+def test_a_replicas_worth_of_tokens_is_what_the_catalog_says_of_model_and_gpu(render: Render) -> None:
+    model = {"model": {"id": "Qwen/Qwen3-8B"}, "autoscaling": {"stepMilliseconds": 40}}
+    query = triggers(scaled_object(render, TOKENS, model))["tokens"]["metadata"]["query"]
+    profile = catalog().profile("l40s", "Qwen/Qwen3-8B", "bf16", 1)
+    assert profile is not None
+    batch = profile.largest_batch(40)
+    assert f"/ {profile.prefill_tokens_per_second:.0f}\n" in query
+    assert f"/ {int(batch * 1000 / profile.step_milliseconds(batch))}\n" in query
+    told = {"promptTokensPerSecond": 1234, "answerTokensPerSecond": 567}
+    query = triggers(scaled_object(render, TOKENS, {"autoscaling": {"signals": {"tokens": told}}}))["tokens"]
+    assert "/ 1234\n" in query["metadata"]["query"]
+    assert "/ 567\n" in query["metadata"]["query"]
+
+
+def test_a_mean_over_time_is_taken_of_running_requests_and_of_tokens_only(render: Render) -> None:
+    found = triggers(scaled_object(render, TOKENS, KV_CACHE, {"autoscaling": {"averageSeconds": 90}}))
+    assert "sum(avg_over_time(vllm:num_requests_running{" in found["running"]["metadata"]["query"]
+    assert found["running"]["metadata"]["query"].count("[90s]") == 1
+    assert found["tokens"]["metadata"]["query"].count("[90s]") == 4
+    for name in ("waiting", "kv_cache"):
+        assert "over_time" not in found[name]["metadata"]["query"]
+    assert "over_time" not in triggers(scaled_object(render))["running"]["metadata"]["query"]
 
 
 def test_kv_cache_asks_for_the_replicas_that_bring_usage_to_its_target(render: Render) -> None:

@@ -9,7 +9,16 @@ import pytest
 import yaml
 
 from tests.chart.conftest import Refusals, Render, Values, merged
-from tests.chart.test_autoscaling import ASLEEP, FIRST_TOKEN, KV_CACHE, OFFICE_HOURS, SCALED, formula, scaled_object
+from tests.chart.test_autoscaling import (
+    ASLEEP,
+    FIRST_TOKEN,
+    KV_CACHE,
+    OFFICE_HOURS,
+    SCALED,
+    TOKENS,
+    formula,
+    scaled_object,
+)
 from tests.chart.test_nodes import POOLS
 from tests.presets import ROOT
 
@@ -33,6 +42,6 @@ def test_example_of_nodes_is_taken(refusals: Refusals, values: Values) -> None:
 def test_terms_of_the_page_are_those_of_the_chart(render: Render) -> None:
     page = (ROOT / "docs" / "autoscaling.md").read_text(encoding="utf-8")
     terms = re.findall(r"^\| [^|]+ \| `[^|]+ \| `([^`]+)`", page, re.MULTILINE)
-    assert len(terms) == 5
-    everything = formula(scaled_object(render, merged(KV_CACHE, FIRST_TOKEN, OFFICE_HOURS, ASLEEP)))
+    assert len(terms) == 6
+    everything = formula(scaled_object(render, merged(TOKENS, KV_CACHE, FIRST_TOKEN, OFFICE_HOURS, ASLEEP)))
     assert everything == f"max({', '.join(terms)})"

@@ -141,3 +141,47 @@ def test_without_kube_state_metrics_every_empty_result_holds(tmp_path: Path, ren
     evaluate(
         tmp_path, [(query, {running("aaaaa"): steady(3)}, 3), (query, {}, None), (query, {READY: steady(0)}, None)]
     )
+
+
+def test_tokens_are_replicas_worth_of_work_less_what_the_prefix_cache_answers(tmp_path: Path, render: Render) -> None:
+    speeds = {"promptTokensPerSecond": 8192, "answerTokensPerSecond": 1024}
+    signals = {"autoscaling": {"signals": {"tokens": {"enabled": True, **speeds}}}}
+    # In quarters, rounded: promtool compares to the last digit.
+    query = f"round(4 * ({triggers(scaled_object(render, signals))['tokens']['metadata']['query']}))"
+
+    def counters(pod: str, prompts: int, answers: int) -> dict[str, str]:
+        # Tokens per second, scraped every 15 s.
+        return {
+            replica("prompt_tokens_total", pod): f"0+{prompts * 15}x40",
+            replica("generation_tokens_total", pod): f"0+{answers * 15}x40",
+        }
+
+    hits = {replica("prefix_cache_hits_total", "aaaaa"): f"0+{4096 * 15}x40"}
+    alive = {running("aaaaa"): steady(1), running("bbbbb"): steady(1), READY: steady(2)}
+    two = {**counters("aaaaa", 8192, 512), **counters("bbbbb", 4096, 256), **alive}
+    fresh = {name: f"_x20 {values}" for name, values in counters("aaaaa", 8192, 512).items()}
+    evaluate(
+        tmp_path,
+        [
+            (query, two, 4 * (1.5 + 0.75)),
+            (query, {**two, **hits}, 4 * (1.0 + 0.75)),
+            (query, {**fresh, running("aaaaa"): steady(1), READY: steady(1)}, 0),  # one scrape so far
+            (query, {READY: steady(0)}, 0),
+            (query, {READY: steady(1)}, None),
+        ],
+    )
+
+
+def test_a_mean_over_time_holds_on_partial_loss_as_the_last_scrape_does(tmp_path: Path, render: Render) -> None:
+    query = triggers(scaled_object(render, {"autoscaling": {"averageSeconds": 60}}))["running"]["metadata"]["query"]
+    rising = f"0x17 {'8 ' * 23}"  # five minutes in, three of the four samples of a minute are 8
+    evaluate(
+        tmp_path,
+        [
+            (query, {running("aaaaa"): steady(3), running("bbbbb"): steady(4), READY: steady(2)}, 7),
+            (query, {running("aaaaa"): rising, READY: steady(1)}, 6),
+            (query, {running("aaaaa"): steady(3), running("bbbbb"): lost(4), READY: steady(2)}, None),
+            (query, {running("aaaaa"): lost(3), READY: steady(1)}, None),
+            (query, {READY: steady(0)}, 0),
+        ],
+    )

@@ -10,7 +10,7 @@ import pytest
 from chartproof.helm import API_VERSIONS
 from chartproof.languages import cron
 from tests.chart.conftest import Refusals, Render, Values, merged
-from tests.chart.test_autoscaling import ASLEEP, FIRST_TOKEN, KV_CACHE, OFFICE_HOURS, SCALED
+from tests.chart.test_autoscaling import ASLEEP, FIRST_TOKEN, KV_CACHE, OFFICE_HOURS, SCALED, TOKENS
 
 OTEL: Values = {"autoscaling": {"source": "opentelemetry"}}
 
@@ -59,6 +59,9 @@ def scaling(**values: object) -> Values:
         ("LLM209", "autoscaling.formula", merged(ASLEEP, scaling(formula="waiting + wake"))),
         ("LLM016", "observability.monitoring", {"observability": {"monitoring": "none"}}),
         ("LLM016", "autoscaling.signals.timeToFirstToken.enabled", merged(OTEL, FIRST_TOKEN)),
+        ("LLM016", "autoscaling.signals.tokens.enabled", merged(OTEL, TOKENS)),
+        ("LLM019", "autoscaling.averageSeconds", merged(OTEL, scaling(averageSeconds=60))),
+        ("LLM017", "autoscaling.signals.tokens", merged(TOKENS, {"nodes": {"instanceTypes": []}})),
         ("LLM016", "autoscaling.formula", merged(OTEL, scaling(formula="running + replicas"))),
         ("LLM017", "autoscaling.prometheus.serverAddress", scaling(prometheus={"serverAddress": ""})),
         (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -101,9 +102,15 @@ def test_terms_in_units_of_the_target_follow_it() -> None:
     half = found.document(replace(found.current, target=found.current.target / 2))
     kept = found.subject.autoscaler.modifiers
     assert kept is not None
-    old = [float(part.split(",")[0].split(")")[0]) for part in kept.formula.split("* ")[2:3]]
+
+    def numbers(formula: str) -> list[float]:
+        found = re.findall(r"(?:kv_cache|ttft) \* ([0-9.]+)|, ([0-9]+)\)", formula)
+        return [float(one or other) for one, other in found]
+
     new = half.body["spec"]["advanced"]["scalingModifiers"]["formula"]
-    assert f"kv_cache * {old[0] / 2:g}" in new
+    assert numbers(new) == [each / 2 for each in numbers(kept.formula)]
+    assert len(numbers(new)) == 3
+    assert "ttft > 2 ?" in new, "a goal in seconds is no unit of the target"
 
 
 FOREIGN = """

@@ -26,6 +26,7 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
   concurrency              typical requests one replica holds: batch, KV cache and `autoscaling.stepMilliseconds` bound it
   leastStepMilliseconds    decode step of one sequence by the profile, 0 unknown
   targetPerReplica         `autoscaling.targetPerReplica`, else 80 % of `concurrency`
+  promptTokensPerSecond    of one replica; answerTokensPerSecond of a full one: the value, else by the profile, 0 unknown
   transferSeconds          weights from their source to the host (download, or stream)
   loadSeconds              what the engine container itself spends on reading weights
   engineStartSeconds       imports, profiling, compilation
@@ -49,6 +50,7 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
 {{-   include "llm-inference.derive.model" . -}}
 {{-   include "llm-inference.derive.fit" . -}}
 {{-   include "llm-inference.derive.target" . -}}
+{{-   include "llm-inference.derive.tokens" . -}}
 {{-   include "llm-inference.derive.start" . -}}
 {{-   include "llm-inference.derive.lifecycle" . -}}
 {{-   include "llm-inference.derive.resources" . -}}
@@ -198,10 +200,30 @@ it is a tenth less: 4 GB of 40.
       "targetPerReplica" (.Values.autoscaling.targetPerReplica | default $target | int64)) -}}
 {{- end -}}
 
+{{/* What a replica computes: prompts by themselves, and the answers of as many requests as keep to `stepMilliseconds`. */}}
+{{- define "llm-inference.derive.tokens" -}}
+{{- $derived := .Derived -}}
+{{- $tokens := .Values.autoscaling.signals.tokens -}}
+{{- $prompt := 0 -}}
+{{- $answer := 0 -}}
+{{- if and .Values.autoscaling.enabled $tokens.enabled $derived.kvCapacityTokens -}}
+{{-   $line := include "llm-inference.derive.profile" . | fromJson -}}
+{{-   if $line -}}
+{{-     $batch := min $derived.maxNumSeqs (div $derived.kvCapacityTokens (max 1 (int64 .Values.autoscaling.requestTokens))) -}}
+{{-     $batch = min $batch (divf (subf .Values.autoscaling.stepMilliseconds $line.alpha) $line.beta | floor | int64) | max 1 -}}
+{{-     $prompt = floor $line.prefill | int64 -}}
+{{-     $answer = divf (mulf $batch 1000) (addf $line.alpha (mulf $line.beta $batch)) | floor | int64 -}}
+{{-   end -}}
+{{- end -}}
+{{- $_ := merge $derived (dict
+      "promptTokensPerSecond" ($tokens.promptTokensPerSecond | default $prompt | int64)
+      "answerTokensPerSecond" ($tokens.answerTokensPerSecond | default $answer | int64)) -}}
+{{- end -}}
+
 {{/*
-Decode step of this model on the smallest instance's GPU as JSON {alpha, beta} in milliseconds, `{}` where unknown.
-The catalog's profile of this combination, else the nearest profile scaled: a step reads the weights of one GPU's
-share once, so both grow with weights / tensor parallel size / memory bandwidth. Mixture-of-experts models have no such rule.
+Speed of this model on the smallest instance's GPU as JSON: a decode step's {alpha, beta} in milliseconds and `prefill`,
+prompt tokens per second; `{}` where unknown. The catalog's profile of this combination, else the nearest profile scaled: a step reads the weights of one GPU's
+share once, so all times grow with weights / tensor parallel size / memory bandwidth. Mixture-of-experts models have no such rule.
 */}}
 {{- define "llm-inference.derive.profile" -}}
 {{- $root := . -}}
@@ -234,7 +256,7 @@ share once, so both grow with weights / tensor parallel size / memory bandwidth.
 {{-   end -}}
 {{- end -}}
 {{- if $exact -}}
-{{-   dict "alpha" $exact.alphaMilliseconds "beta" $exact.betaMilliseconds | toJson -}}
+{{-   dict "alpha" $exact.alphaMilliseconds "beta" $exact.betaMilliseconds "prefill" $exact.prefillTokensPerSecond | toJson -}}
 {{- else if and $nearest (not (get .Catalog.model "moe")) .Derived.modelGigabytes -}}
 {{-   $theirGpu := get .Catalog.gpus $nearest.gpu -}}
 {{-   $theirs := $theirGpu.memoryBandwidthGigabytesPerSecond -}}
@@ -243,7 +265,10 @@ share once, so both grow with weights / tensor parallel size / memory bandwidth.
 {{-   end -}}
 {{-   $theirShare := divf (get (get (get .Catalog.models $nearest.model) "weightsGB") $precision) $nearest.tensorParallelSize -}}
 {{-   $factor := mulf (divf $ours $theirShare) (divf $theirs $gpu.memoryBandwidthGigabytesPerSecond) -}}
-{{-   dict "alpha" (mulf $nearest.alphaMilliseconds $factor) "beta" (mulf $nearest.betaMilliseconds $factor) | toJson -}}
+{{-   dict
+        "alpha" (mulf $nearest.alphaMilliseconds $factor)
+        "beta" (mulf $nearest.betaMilliseconds $factor)
+        "prefill" (divf $nearest.prefillTokensPerSecond $factor) | toJson -}}
 {{- else -}}
 {}
 {{- end -}}

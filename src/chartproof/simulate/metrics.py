@@ -29,6 +29,8 @@ _ENGINE_READINGS: Mapping[str, Reading] = {
     "kvCacheUsage": lambda engine: engine.kv_tokens / engine.model.kv_tokens,
     "promptTokens": lambda engine: engine.prompt_tokens_total,
     "generationTokens": lambda engine: engine.answer_tokens_total,
+    # Prompts are computed whole: what a prefix cache saves is not modelled.
+    "prefixCacheHits": lambda _: 0,
     "preemptions": lambda engine: engine.preemptions_total,
 }
 _FIRST_TOKEN = "timeToFirstToken"  # noqa: S105 - the name of a metric

@@ -23,7 +23,7 @@ from chartproof.simulate.run import Subject
 _CHART_LABEL = "helm.sh/chart"
 _OUR_CHART = re.compile(r"llm-inference-\d")
 #: Terms of our chart's formula that are written in units of the target.
-_IN_TARGETS = ("kv_cache", "ttft", "office_hours")
+_IN_TARGETS = ("tokens", "kv_cache", "ttft", "office_hours")
 _NUMBER = r"\d+(?:\.\d+)?"
 
 
@@ -199,7 +199,8 @@ def weighted(formula: str, name: str, weight: float) -> str:
     found = _weight_match(formula, name)
     if found is None:
         return formula
-    return f"{formula[: found.start()]}{name} * {number_text(weight)}{formula[found.end() :]}"
+    text = name if weight == 1 else f"{name} * {number_text(weight)}"
+    return formula[: found.start()] + text + formula[found.end() :]
 
 
 def _weight_match(formula: str, name: str) -> re.Match[str] | None:

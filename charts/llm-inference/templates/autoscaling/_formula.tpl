@@ -25,7 +25,15 @@ smallest number there is and the autoscaler then goes to its minimum.
 {{-   $target := include "llm-inference.autoscaling.target" . | int -}}
 {{-   $terms := list "running" -}}
 {{-   if gt (float64 $autoscaling.waitingWeight) 0.0 -}}
-{{-     $terms = list (printf "running + waiting * %s" (include "llm-inference.autoscaling.number" $autoscaling.waitingWeight)) -}}
+{{-     $weight := include "llm-inference.autoscaling.number" $autoscaling.waitingWeight -}}
+{{-     $terms = list (ternary "running + waiting" (printf "running + waiting * %s" $weight) (eq $weight "1")) -}}
+{{-   end -}}
+{{-   with $autoscaling.signals.tokens -}}
+{{-     if .enabled -}}
+{{- /* The trigger's value is replicas' worth of work. */ -}}
+{{-       $factor := divf (mulf 100.0 $target) (float64 .targetPercent) -}}
+{{-       $terms = append $terms (printf "tokens * %s" (include "llm-inference.autoscaling.number" $factor)) -}}
+{{-     end -}}
 {{-   end -}}
 {{-   with $autoscaling.signals.kvCache -}}
 {{-     if .enabled -}}
@@ -82,6 +90,7 @@ others where values switch them on (that the formula reads those too is checked 
 {{- range list "running" "waiting" -}}
 {{-   if has . $read }}{{ $names = append $names . }}{{ end -}}
 {{- end -}}
+{{- if $autoscaling.signals.tokens.enabled }}{{ $names = append $names "tokens" }}{{ end -}}
 {{- if $autoscaling.signals.kvCache.enabled }}{{ $names = append $names "kv_cache" }}{{ end -}}
 {{- if $autoscaling.signals.timeToFirstToken.enabled }}{{ $names = append $names "ttft" }}{{ end -}}
 {{- if has "replicas" $read }}{{ $names = append $names "replicas" }}{{ end -}}

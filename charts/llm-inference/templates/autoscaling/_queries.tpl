@@ -33,23 +33,32 @@ namespace="{{ .Release.Namespace }}",{{ .Catalog.engine.modelLabel }}="{{ .Deriv
 max(kube_deployment_status_replicas_ready{namespace="{{ .Release.Namespace }}",deployment="{{ include "llm-inference.engine.name" . }}"})
 {{- end -}}
 
-{{/* Aggregate of a gauge over this release's replicas, guarded: dict root, aggregate (sum, count), metric. */}}
+{{/*
+Aggregate of a gauge over this release's replicas, guarded: dict root, aggregate (sum, count), metric, and averageSeconds
+where each replica's value is a mean over time.
+*/}}
 {{- define "llm-inference.autoscaling.guarded" -}}
 {{- $series := include "llm-inference.autoscaling.series" (dict "root" .root "metric" .metric) -}}
+{{- $values := $series -}}
+{{- with .averageSeconds }}{{ $values = printf "avg_over_time(%s[%ds])" $series (int .) }}{{ end -}}
 {{- if .root.Values.autoscaling.prometheus.kubeStateMetrics -}}
 {{- $ready := include "llm-inference.autoscaling.ready" .root -}}
 (
-  {{ .aggregate }}({{ $series }})
+  {{ .aggregate }}({{ $values }})
   unless on() (count({{ $series }}) < on() {{ $ready }})
 )
 or on() ({{ $ready }} == 0)
 {{- else -}}
-{{ .aggregate }}({{ $series }})
+{{ .aggregate }}({{ $values }})
 {{- end -}}
 {{- end -}}
 
+{{/*
+A mean over time is steadier, and the scale-down window keeps the largest proposal: with noise, more replicas than the
+load needs. The queue stays as it was last scraped, since it is what a burst shows first.
+*/}}
 {{- define "llm-inference.autoscaling.query.running" -}}
-{{- include "llm-inference.autoscaling.guarded" (dict "root" . "aggregate" "sum" "metric" "running") -}}
+{{- include "llm-inference.autoscaling.guarded" (dict "root" . "aggregate" "sum" "metric" "running" "averageSeconds" .Values.autoscaling.averageSeconds) -}}
 {{- end -}}
 
 {{- define "llm-inference.autoscaling.query.waiting" -}}
@@ -64,6 +73,25 @@ or on() ({{ $ready }} == 0)
 {{/* Replicas that report. */}}
 {{- define "llm-inference.autoscaling.query.replicas" -}}
 {{- include "llm-inference.autoscaling.guarded" (dict "root" . "aggregate" "count" "metric" "running") -}}
+{{- end -}}
+
+{{/*
+Replicas' worth of tokens that are computed: unlike requests in flight, it does not depend on how many replicas share
+them. Prompt tokens that the prefix cache answers cost next to nothing. Without two scrapes to compare it is 0 exactly
+where the query of `running` finds nothing broken.
+*/}}
+{{- define "llm-inference.autoscaling.query.tokens" -}}
+{{- $window := printf "[%ds]" (max (int .Values.autoscaling.averageSeconds) (mul 4 (int .Values.observability.scrapeIntervalSeconds))) -}}
+{{- $prompts := printf "sum(rate(%s%s))" (include "llm-inference.autoscaling.series" (dict "root" . "metric" "promptTokens")) $window -}}
+{{- $hits := printf "sum(rate(%s%s))" (include "llm-inference.autoscaling.series" (dict "root" . "metric" "prefixCacheHits")) $window -}}
+{{- $answers := printf "sum(rate(%s%s))" (include "llm-inference.autoscaling.series" (dict "root" . "metric" "generationTokens")) $window -}}
+(
+  ({{ $prompts }} - ({{ $hits }} or vector(0))) / {{ .Derived.promptTokensPerSecond }}
+  + {{ $answers }} / {{ .Derived.answerTokensPerSecond }}
+)
+or on() 0 * (
+  {{- include "llm-inference.autoscaling.query.running" . | nindent 2 }}
+)
 {{- end -}}
 
 {{/*

@@ -32,6 +32,9 @@
 {{- if and (not .Derived.targetPerReplica) (or (not .Derived.smallestInstance) (not .Derived.kvBytesPerToken)) -}}
 {{-   $messages = append $messages "[LLM017] autoscaling.targetPerReplica: cannot be derived without the model's shape and nodes.instanceTypes; write the requests one replica should hold" -}}
 {{- end -}}
+{{- if and $autoscaling.signals.tokens.enabled (not (and .Derived.promptTokensPerSecond .Derived.answerTokensPerSecond)) -}}
+{{-   $messages = append $messages "[LLM017] autoscaling.signals.tokens: what a replica computes cannot be derived without a profile of the model and nodes.instanceTypes; write promptTokensPerSecond and answerTokensPerSecond" -}}
+{{- end -}}
 {{- if and (not $autoscaling.targetPerReplica) (gt (int .Derived.leastStepMilliseconds) (int $autoscaling.stepMilliseconds)) -}}
 {{-   $messages = append $messages (printf "[LLM226] autoscaling.stepMilliseconds: a single request already takes %d ms per token on this GPU, so no target reaches %d; write more than %d, or set autoscaling.targetPerReplica" (int .Derived.leastStepMilliseconds) (int $autoscaling.stepMilliseconds) (int .Derived.leastStepMilliseconds)) -}}
 {{- end -}}
@@ -68,13 +71,13 @@
 {{- if $autoscaling.formula -}}
 {{-   $read := include "llm-inference.autoscaling.formula.names" $autoscaling.formula | fromJsonArray -}}
 {{-   $triggers := include "llm-inference.autoscaling.triggers" . | fromJsonArray -}}
-{{-   $switches := dict "kv_cache" "autoscaling.signals.kvCache.enabled" "ttft" "autoscaling.signals.timeToFirstToken.enabled" "wake" "autoscaling.wake.query" "office_hours" "autoscaling.officeHours.enabled" -}}
+{{-   $switches := dict "tokens" "autoscaling.signals.tokens.enabled" "kv_cache" "autoscaling.signals.kvCache.enabled" "ttft" "autoscaling.signals.timeToFirstToken.enabled" "wake" "autoscaling.wake.query" "office_hours" "autoscaling.officeHours.enabled" -}}
 {{-   range $read -}}
 {{-     if not (has . $triggers) -}}
 {{-       if hasKey $switches . -}}
 {{-         $messages = append $messages (printf "[LLM203] autoscaling.formula: reads `%s`, which is off; set %s" . (get $switches .)) -}}
 {{-       else -}}
-{{-         $messages = append $messages (printf "[LLM203] autoscaling.formula: `%s` is no trigger; use running, waiting, kv_cache, ttft, replicas, wake or office_hours" .) -}}
+{{-         $messages = append $messages (printf "[LLM203] autoscaling.formula: `%s` is no trigger; use running, waiting, tokens, kv_cache, ttft, replicas, wake or office_hours" .) -}}
 {{-       end -}}
 {{-     end -}}
 {{-   end -}}
@@ -84,7 +87,7 @@
 {{-     end -}}
 {{-   end -}}
 {{-   if not $read -}}
-{{-     $messages = append $messages "[LLM221] autoscaling.formula: reads no trigger, so that no load changes anything; write e.g. running + waiting * 10" -}}
+{{-     $messages = append $messages "[LLM221] autoscaling.formula: reads no trigger, so that no load changes anything; write e.g. running + waiting" -}}
 {{-   end -}}
 {{-   if and (contains "/" $autoscaling.formula) (not (contains "?" $autoscaling.formula)) -}}
 {{-     $messages = append $messages "[LLM204] autoscaling.formula: divides without a guard, and KEDA turns x/0 into the least number there is; multiply by a constant, or write `b > 0 ? a / b : 0`" -}}
@@ -109,6 +112,12 @@
 {{- end -}}
 {{- if eq $autoscaling.source "opentelemetry" -}}
 {{-   $names := include "llm-inference.autoscaling.triggers" . | fromJsonArray -}}
+{{-   if gt (int $autoscaling.averageSeconds) 0 -}}
+{{-     $messages = append $messages "[LLM019] autoscaling.averageSeconds: has no effect with the OpenTelemetry scaler, whose queries know no mean over time; write 0, or autoscaling.source prometheus" -}}
+{{-   end -}}
+{{-   if $autoscaling.signals.tokens.enabled -}}
+{{-     $messages = append $messages "[LLM016] autoscaling.signals.tokens.enabled: the OpenTelemetry scaler's queries know no rates; write false, or autoscaling.source prometheus" -}}
+{{-   end -}}
 {{-   if $autoscaling.signals.timeToFirstToken.enabled -}}
 {{-     $messages = append $messages "[LLM016] autoscaling.signals.timeToFirstToken.enabled: the OpenTelemetry scaler's queries know no quantiles; write false, or autoscaling.source prometheus" -}}
 {{-   else if has "replicas" $names -}}

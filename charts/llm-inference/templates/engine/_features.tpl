@@ -87,6 +87,9 @@
 {{-       $messages = append $messages (printf "[LLM019] engine.%s: a model with engine.task %s writes no text; remove it" $key $engine.task) -}}
 {{-     end -}}
 {{-   end -}}
+{{-   if and $.Values.autoscaling.enabled $.Values.autoscaling.signals.tokens.enabled -}}
+{{-     $messages = append $messages (printf "[LLM016] autoscaling.signals.tokens.enabled: a model with engine.task %s makes no tokens to count; write false" $engine.task) -}}
+{{-   end -}}
 {{-   if and $.Values.autoscaling.enabled $.Values.autoscaling.signals.timeToFirstToken.enabled -}}
 {{-     $messages = append $messages (printf "[LLM016] autoscaling.signals.timeToFirstToken.enabled: a model with engine.task %s has no first token; write false" $engine.task) -}}
 {{-   end -}}
