@@ -25,6 +25,7 @@ from chartproof.signals import undisturbed, unwinding
 from chartproof.toolchain import crds
 
 _CRD_SECONDS = 30
+_NUMBERS = count(1)
 _PAUSE_SECONDS = 0.1
 
 
@@ -147,9 +148,9 @@ def status(state_dir: Path | None = None) -> list[Status]:
 def running(name: str = "", *, state_dir: Path | None = None, live: Live | None = None) -> Iterator[Cluster]:
     """A cluster for the duration of a block, ended whatever happens: error, Ctrl-C, SIGTERM.
 
-    Without a name it gets one that no other process uses.
+    Without a name it gets one that nobody else uses, so that a process can have several.
     """
-    chosen = name or f"run-{os.getpid()}"
+    chosen = name or f"run-{os.getpid()}-{next(_NUMBERS)}"
     with unwinding():
         try:
             yield up(chosen, state_dir=state_dir, owner=state.Owner(os.getpid()), live=live)
