@@ -182,6 +182,10 @@ def _overload(sizing: Sizing) -> float:
     return sizing.overload
 
 
+def _peak_burst(sizing: Sizing) -> int:
+    return sizing.burst(sizing.peak, sizing.short)
+
+
 def _peak_load(sizing: Sizing) -> float:
     return sizing.peak - SPARE
 
@@ -243,7 +247,8 @@ SCENARIOS: Mapping[str, Scenario] = {
                     "burst",
                     "many requests at once, until the replicas they need serve",
                     replicas=_overload,
-                    burst=lambda sizing: sizing.burst(sizing.peak, sizing.long),
+                    burst=_peak_burst,
+                    lengths=_short,
                     until=PEAK_READY,
                 ),
                 Phase("plateau", "the load that those replicas are for", replicas=_peak_load, seconds=150.0),
@@ -284,7 +289,8 @@ SCENARIOS: Mapping[str, Scenario] = {
                     "burst",
                     "many requests at once, until several replicas serve",
                     replicas=_overload,
-                    burst=lambda sizing: sizing.burst(sizing.peak, sizing.long),
+                    burst=_peak_burst,
+                    lengths=_short,
                     until=PEAK_READY,
                 ),
                 Phase(
