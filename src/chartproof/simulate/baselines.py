@@ -40,7 +40,7 @@ KNATIVE_HOLD_SECONDS = 300.0
 #: Cold starts vary: the oracle allows for one that is this much longer than planned.
 ORACLE_LEAD_FACTOR = 1.25
 #: What the oracle multiplies the need with, one after the other.
-ORACLE_FACTORS = (0.7, 0.85, 1.0, 1.25, 1.6, 2.0, 3.0)
+ORACLE_FACTORS = (0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 2.0, 3.0)
 #: Attainments that differ by less, in points, are equal.
 EQUAL_POINTS = 0.5
 
