@@ -62,7 +62,7 @@ def test_enough_requests_come_while_replicas_go_or_are_replaced(stem: str) -> No
     found = sizing(stem)
     window = found.autoscaler.scale_down_window_seconds
     assert found.rate(0.5, found.draining) * window >= REQUESTS_TO_PROVE
-    assert found.rate(1.5, found.rolling) * 2 * found.subject.lead_seconds >= REQUESTS_TO_PROVE
+    assert found.rate(1.5, found.rolling) * 2 * found.warm_seconds >= REQUESTS_TO_PROVE
 
 
 @pytest.mark.parametrize("stem", [SERVERLESS, WITH_HOURS, TEN, PAIR])

@@ -162,7 +162,12 @@ class Sizing:
     @property
     def rolling(self) -> Lengths:
         """Requests for the time that two replicas take to be replaced, one after the other, under their load."""
-        return self.brisk(PAIR_LOAD, 2 * self.subject.lead_seconds)
+        return self.brisk(PAIR_LOAD, 2 * self.warm_seconds)
+
+    @property
+    def warm_seconds(self) -> float:
+        """Start of a replica on a node that is there and has the image."""
+        return self.plan.cold_start_on(self.subject.pools[0].instances[0]).warm_node_seconds
 
     @cached_property
     def _lengths(self) -> list[Lengths]:
