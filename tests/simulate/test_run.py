@@ -15,6 +15,7 @@ from chartproof.simulate.demand import Need, ahead, needs, percentile, replica_r
 from chartproof.simulate.measure import Distribution, Objective
 from chartproof.simulate.run import Options, Result, Subject, demand, subject_of
 from chartproof.simulate.traffic import Rate, Request, Trace, synthetic
+from chartproof.simulate.world import Overflow
 from tests import presets
 from tests.simulate.conftest import AUTOSCALED
 
@@ -243,3 +244,49 @@ def test_a_broken_trace_is_refused_by_the_command(tmp_path: Path, capsys: pytest
     preset = str(presets.path_of("llama-3.1-8b-g6e-serverless"))
     assert cli.main(["simulate", preset, "--trace", str(trace)]) == 3
     assert "t.csv:3: goes back in time" in capsys.readouterr().err
+
+
+def test_an_overflow_answers_what_finds_no_replica_and_is_paid_by_the_token(serverless: Subject) -> None:
+    trace = of_requests(Request(0, 100, 10), Request(4000, 100, 11), Request(4001, 300, 1))
+    api = Overflow(usd_per_million_tokens=2.0, first_token_seconds=1.5, seconds_per_token=0.1)
+    result = run_release(case_of(serverless, trace, initial_replicas=1, overflow=api))
+    refused = run_release(case_of(serverless, trace, initial_replicas=1))
+    assert (result.lost, refused.lost) == ({}, {"no replica was ready": 2})
+    assert (result.overflowed, result.finished) == (2, 3)
+    assert result.overflow_usd == pytest.approx((111 + 301) * 2e-6)
+    assert result.usd == pytest.approx(refused.usd + result.overflow_usd)
+    assert result.gpu_hours == refused.gpu_hours
+    assert result.ttft[-1] == pytest.approx(1.5, rel=0.02)
+    assert result.end_to_end[-1] == pytest.approx(2.5, rel=0.02)
+
+
+def test_an_overflow_takes_what_full_replicas_would_queue(serverless: Subject) -> None:
+    flood = "constant,hours=0.25,rate=30"
+    api = Overflow(usd_per_million_tokens=1.0, requests_per_replica=40)
+    relieved = run_release(case_of(serverless, flood, initial_replicas=1, overflow=api))
+    queued = run_release(case_of(serverless, flood, initial_replicas=1))
+    assert relieved.overflowed > 1000
+    assert relieved.attainment > 99 > queued.attainment
+    assert max(each.running for each in relieved.samples[:3]) <= 41
+    only_when_none = run_release(
+        case_of(serverless, flood, initial_replicas=1, overflow=dataclasses.replace(api, requests_per_replica=None))
+    )
+    assert only_when_none.overflowed == 0
+
+
+def test_the_command_says_what_overflowed(capsys: pytest.CaptureFixture[str]) -> None:
+    from chartproof import cli  # noqa: PLC0415
+
+    words = [
+        "simulate",
+        str(presets.path_of("llama-3.1-8b-g6e-serverless")),
+        "--trace",
+        "synthetic:burst,hours=1,rate=2",
+    ]
+    assert cli.main([*words, "--overflow-usd", "0.5", "--overflow-at", "20", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["overflow"]["requestsPerReplica"] == 20
+    assert found["runs"][0]["overflowed"] > 0
+    assert found["runs"][0]["overflowUsd"] < found["runs"][0]["usd"]
+    assert cli.main([*words, "--overflow-at", "20"]) == 2
+    assert "give its price with --overflow-usd" in capsys.readouterr().err

@@ -23,6 +23,10 @@ from tests.simulate.test_settings import FOREIGN
 pytestmark = pytest.mark.slow
 
 PRESET = str(presets.path_of(SERVERLESS))
+#: The preset before it was tuned.
+UNTUNED = (
+    "autoscaling: {waitingWeight: 10, targetPerReplica: 77, averageSeconds: 0, signals: {tokens: {enabled: false}}}"
+)
 TRACE = "constant,hours=0.5,rate=6"
 
 
@@ -87,7 +91,8 @@ def test_every_objective_counts(serverless: Subject, found: Tunable) -> None:
 
 def test_the_grid_begins_with_a_window_that_outlasts_the_cold_start(found: Tunable) -> None:
     settings = list(grid(found))
-    assert len(settings) == len(set(settings)) == 2 * 2
+    # The preset weighs waiting requests as 1 already: one weight, two targets.
+    assert len(settings) == len(set(settings)) == 1 * 2
     assert all(each.window >= found.cold_start_seconds for each in settings)
 
 
@@ -172,8 +177,11 @@ def test_a_long_trace_is_searched_in_excerpts(
 def test_the_command_prints_a_snippet_that_renders_and_passes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["tune", PRESET, "--trace", f"synthetic:{TRACE}", "--slo", "ttft_p95=2s", "--slo", "e2e_p95=60s"]
-    assert cli.main([*words, "--out", str(tmp_path)]) == 0
+    untuned = tmp_path / "untuned.yaml"
+    untuned.write_text(UNTUNED, encoding="utf-8")
+    words = ["tune", PRESET, "--values", str(untuned), "--trace", f"synthetic:{TRACE}", "--slo", "ttft_p95=2s"]
+    tmp_path /= "out"
+    assert cli.main([*words, "--slo", "e2e_p95=60s", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert "keeps the objectives at the least cost" in shown.out
     assert "it renders as simulated, and chartproof check finds nothing new" in shown.out
@@ -212,7 +220,9 @@ def test_a_formula_of_the_presets_own_is_written_as_a_formula(
 ) -> None:
     own = tmp_path / "own.yaml"
     own.write_text(
-        "autoscaling: {formula: 'max(running + waiting * 7, wake > 0 ? 1 : 0)', targetPerReplica: 77}", encoding="utf-8"
+        "autoscaling: {formula: 'max(running + waiting * 7, wake > 0 ? 1 : 0)', targetPerReplica: 77,"
+        " signals: {tokens: {enabled: false}}}",
+        encoding="utf-8",
     )
     words = ["tune", PRESET, "--values", str(own), "--trace", f"synthetic:{TRACE}", "--format", "json"]
     assert cli.main([*words, "--slo", "ttft_p50=80ms"]) in {0, 1}

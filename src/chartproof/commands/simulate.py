@@ -30,6 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
     inputs.add_arguments(parser)
     shared.add_traffic(parser)
     shared.add_cluster(parser)
+    shared.add_overflow(parser)
     shared.add_objectives(parser)
     parser.add_argument(
         "--without-requests",
@@ -53,10 +54,10 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
     options = replace(shared.options_of(arguments), without_requests=arguments.without_requests)
     baselines = _baselines(arguments.against, list(BASELINES))
-    if arguments.without_requests and (baselines or arguments.out or arguments.front_door_hold):
+    if arguments.without_requests and (baselines or arguments.out or arguments.front_door_hold or options.overflow):
         raise UsageError(
             "--without-requests knows no single request",
-            how="leave out --against, --out and --front-door-hold, or simulate with requests",
+            how="leave out --against, --out, --front-door-hold and --overflow-usd, or simulate with requests",
         )
     trace = shared.trace_of(arguments)
     releases = inputs.load(arguments).require_all()

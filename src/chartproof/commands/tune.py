@@ -33,6 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
     inputs.add_arguments(parser)
     shared.add_traffic(parser)
     shared.add_cluster(parser)
+    shared.add_overflow(parser)
     shared.add_objectives(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="also write tune.json, the snippet and a plot (SVG, PNG) there"

@@ -71,6 +71,29 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overflow(parser: argparse.ArgumentParser) -> None:
+    """A paid API for what replicas cannot take."""
+    overflow = parser.add_argument_group("overflow")
+    overflow.add_argument(
+        "--overflow-usd",
+        type=not_negative,
+        metavar="PRICE",
+        help="$ per million tokens of a paid API that answers what finds no ready replica; default: there is none",
+    )
+    overflow.add_argument(
+        "--overflow-first-token", type=not_negative, default=1.0, metavar="SECONDS", help="of that API; default: 1"
+    )
+    overflow.add_argument(
+        "--overflow-token", type=not_negative, default=0.02, metavar="SECONDS", help="between its tokens; default: 0.02"
+    )
+    overflow.add_argument(
+        "--overflow-at",
+        type=_one_or_more,
+        metavar="N",
+        help="send it also what comes while replicas hold N requests each; default: only when none is ready",
+    )
+
+
 def add_objectives(parser: argparse.ArgumentParser) -> None:
     """What a run is measured by."""
     parser.add_argument(
@@ -131,8 +154,15 @@ def objectives_of(arguments: argparse.Namespace) -> tuple[Objective, ...]:
 def options_of(arguments: argparse.Namespace) -> Options:
     """The options of a run. Raises UsageError."""
     from chartproof.simulate.run import Options  # noqa: PLC0415
-    from chartproof.simulate.world import Balancing  # noqa: PLC0415
+    from chartproof.simulate.world import Balancing, Overflow  # noqa: PLC0415
 
+    overflow = None
+    if arguments.overflow_usd is not None:
+        overflow = Overflow(
+            arguments.overflow_usd, arguments.overflow_first_token, arguments.overflow_token, arguments.overflow_at
+        )
+    elif arguments.overflow_at is not None:
+        raise UsageError("--overflow-at needs an API to send requests to", how="give its price with --overflow-usd")
     return Options(
         objectives=objectives_of(arguments),
         seed=arguments.seed,
@@ -141,7 +171,15 @@ def options_of(arguments: argparse.Namespace) -> Options:
         initial_replicas=arguments.initial_replicas,
         spot_discount=arguments.spot_discount,
         spot_losses_per_hour=arguments.spot_losses_per_hour,
+        overflow=overflow,
     )
+
+
+def _one_or_more(text: str) -> int:
+    number = count(text)
+    if not number:
+        raise ValueError(text)
+    return number
 
 
 def positive(text: str) -> float:

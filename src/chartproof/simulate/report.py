@@ -12,6 +12,7 @@ from chartproof.simulate.baselines import dominates, mean_replicas, usd_per_mill
 from chartproof.simulate.policies import Tick
 from chartproof.simulate.run import PERCENTILES, Options, Result, Subject
 from chartproof.simulate.traffic import Trace
+from chartproof.simulate.world import Overflow
 
 #: Ticks that scaled which the text shows; JSON has all.
 _SHOWN_TICKS = 8
@@ -39,7 +40,17 @@ def describe(subject: Subject, trace: Trace, options: Options, results: Sequence
         "balancing": options.balancing.value,
         "spotDiscount": options.spot_discount,
         "spotLossesPerHour": options.spot_losses_per_hour,
+        "overflow": None if options.overflow is None else _overflow(options.overflow),
         "runs": [_run(each) for each in results],
+    }
+
+
+def _overflow(overflow: Overflow) -> dict[str, Any]:
+    return {
+        "usdPerMillionTokens": overflow.usd_per_million_tokens,
+        "firstTokenSeconds": overflow.first_token_seconds,
+        "secondsPerToken": overflow.seconds_per_token,
+        "requestsPerReplica": overflow.requests_per_replica,
     }
 
 
@@ -66,6 +77,8 @@ def _run(result: Result) -> dict[str, Any]:
         "coldStartMeanSeconds": _rounded(result.cold_start_mean),
         "secondsAtZero": _rounded(result.seconds_at_zero),
         "spotLosses": result.spot_losses,
+        "overflowed": result.overflowed,
+        "overflowUsd": _rounded(result.overflow_usd),
         "passes": result.passes,
         "ticks": [_tick(each) for each in result.ticks],
         "samples": [
@@ -124,6 +137,11 @@ def text(subject: Subject, trace: Trace, results: Sequence[Result]) -> str:
         f"  cold starts  {result.cold_starts}{start}"
         + (f", {result.spot_losses} spot nodes lost" if result.spot_losses else ""),
         f"  paid         {result.gpu_hours:.2f} GPU-hours, ${result.usd:.2f}"
+        + (
+            f" (${result.overflow_usd:.2f} of it for {result.overflowed} requests that overflowed)"
+            if result.overflowed
+            else ""
+        )
         + (f", ${price:.2f} per million answer tokens" if price is not None else ""),
         (
             f"  requests/s   {sparkline([each.arrivals for each in result.samples])}"

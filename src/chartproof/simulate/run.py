@@ -27,7 +27,7 @@ from chartproof.simulate.policies import Policy, Tick
 from chartproof.simulate.promql import longest_range
 from chartproof.simulate.series import Database
 from chartproof.simulate.traffic import Trace
-from chartproof.simulate.world import DEFAULT_SCRAPE_SECONDS, Balancing, Setup, World, shutdown_of
+from chartproof.simulate.world import DEFAULT_SCRAPE_SECONDS, Balancing, Overflow, Setup, World, shutdown_of
 
 #: What requests in flight at the end of the trace are given.
 LAST_SECONDS = 900.0
@@ -53,6 +53,7 @@ class Options:
     spot_discount: float = 0.0
     spot_losses_per_hour: float = 0.0
     without_requests: bool = False
+    overflow: Overflow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,10 @@ class Attained:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run came to. Seconds, unless a name says otherwise; percentiles go with PERCENTILES."""
+    """What a run came to. Seconds, unless a name says otherwise; percentiles go with PERCENTILES.
+
+    `usd` is everything that is paid, `overflow_usd` the part of it for the `overflowed` requests.
+    """
 
     policy: str
     trace: str
@@ -133,6 +137,8 @@ class Result:
     samples: tuple[Sample, ...] = field(repr=False)
     ticks: tuple[Tick, ...] = field(repr=False)
     passes: int = 0
+    overflowed: int = 0
+    overflow_usd: float = 0.0
 
     @property
     def lost_requests(self) -> int:
@@ -216,6 +222,7 @@ def simulate(
         balancing=options.balancing,
         seed=options.seed,
         fluid=options.without_requests,
+        overflow=options.overflow,
     )
     if setup.fluid and setup.exports.first_token:
         raise InputError(
@@ -281,7 +288,9 @@ class _Measured:
         self.seconds = end
         self.replica_hours = world.replica_seconds / 3600
         self.gpu_hours = karpenter.gpu_hours(end)
-        self.usd = karpenter.usd(end)
+        overflow = world.setup.overflow
+        self.overflow_usd = 0.0 if overflow is None else world.overflow_tokens / 1e6 * overflow.usd_per_million_tokens
+        self.usd = karpenter.usd(end) + self.overflow_usd
         self.busy_percent = 100 * world.busy_seconds / world.served_seconds if world.served_seconds else 0.0
         starts = [each.cold_start_seconds for each in world.cold_starts if each.cold_start_seconds is not None]
         self.cold_starts = len(starts)
@@ -381,4 +390,6 @@ class _Recorder:
             samples=samples,
             ticks=tuple(each for each in policy.journal.ticks if each.time <= measured.seconds),
             passes=policy.journal.passes,
+            overflowed=world.overflowed,
+            overflow_usd=measured.overflow_usd,
         )

@@ -39,6 +39,20 @@ class Balancing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Overflow:
+    """A paid API that takes what replicas cannot: when none is ready, or each holds this many requests on average.
+
+    It costs by the token, prompts and answers alike, and answers at its own pace, without bound.
+    `requests_per_replica` None: only when no replica is ready.
+    """
+
+    usd_per_million_tokens: float
+    first_token_seconds: float = 1.0
+    seconds_per_token: float = 0.02
+    requests_per_replica: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Shutdown:
     """What a pod does when it is deleted, in seconds: the hook, then the drain, both within the grace period."""
 
@@ -105,6 +119,7 @@ class Setup:
     balancing: Balancing = Balancing.RANDOM
     seed: int = 0
     fluid: bool = False
+    overflow: Overflow | None = None
 
 
 class World:
@@ -124,6 +139,8 @@ class World:
         self.flow_lost = 0.0
         self.flow_prompt_tokens = 0.0
         self.flow_answer_tokens = 0.0
+        self.overflowed = 0
+        self.overflow_tokens = 0
         self._rate: Rate | None = None
         self._flowing_since = 0.0
         self.cold_starts: list[Pod] = []
@@ -289,12 +306,33 @@ class World:
         """A request reaches the front door now."""
         self.arrived += 1
         job = Job(self.clock.now, request.prompt_tokens, request.answer_tokens)
-        if self._ready:
+        overflow = self.setup.overflow
+        if overflow is not None and self._is_full(overflow):
+            self._overflow(job, overflow)
+        elif self._ready:
             self._give(job)
         elif self.setup.hold_seconds > 0:
             self._held.append(job)
         else:
             self._lost(job, "no replica was ready")
+
+    def _is_full(self, overflow: Overflow) -> bool:
+        if not self._ready:
+            return True
+        most = overflow.requests_per_replica
+        if most is None:
+            return False
+        for each in self._ready:
+            self._advance(each)
+        return sum(each.engine.load for each in self._ready if each.engine is not None) >= most * len(self._ready)
+
+    def _overflow(self, job: Job, overflow: Overflow) -> None:
+        """The API answers: its times are known already."""
+        self.overflowed += 1
+        self.overflow_tokens += job.prompt_tokens + job.answer_tokens
+        job.first_token = job.arrival + overflow.first_token_seconds
+        job.finish = job.first_token + overflow.seconds_per_token * (job.answer_tokens - 1)
+        self._on_end(job)
 
     def flow(self, rate: Rate | None) -> None:
         """From now on requests come at this rate, evenly to all replicas; None: no more do."""
