@@ -232,7 +232,7 @@ def test_a_formula_of_the_presets_own_is_written_as_a_formula(
     assert "waitingWeight" not in scaling
     weight = found["choice"]["settings"]["weight"]
     if weight != 7:
-        assert f"waiting * {weight:g}" in scaling["formula"]
+        assert ("max(running + waiting," if weight == 1 else f"waiting * {weight:g}") in scaling["formula"]
 
 
 @pytest.mark.parametrize(
