@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import statistics
 import tracemalloc
 from datetime import UTC, datetime
@@ -178,3 +179,41 @@ def test_the_same_seed_draws_the_same_requests() -> None:
 def test_unknown_synthetic_traces_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         made(text)
+
+
+def daily(tmp_path: Path, *rows: str) -> Path:
+    path = tmp_path / "days.csv"
+    path.write_text("\n".join(["kind,index,requests,total_tokens", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_daily_counts_take_the_shape_of_the_hours(tmp_path: Path) -> None:
+    hours = [f"hour_mean,{hour},{3 if hour == 12 else 1}," for hour in range(24)]
+    path = daily(tmp_path, "day,0,2600,1300000", "day,1,0,", *hours)
+    found = list(open_trace(path, answer_tokens=100).rates())
+    assert len(found) == 48
+    assert sum(each.per_second * each.seconds for each in found) == pytest.approx(2600)
+    assert found[12].per_second == pytest.approx(3 * found[0].per_second)
+    assert (found[12].time, found[12].prompt_tokens, found[12].answer_tokens) == (43200, 400, 100)
+    assert all(each.per_second == 0 for each in found[24:])
+
+
+def test_daily_counts_without_hours_are_even(tmp_path: Path) -> None:
+    found = list(open_trace(daily(tmp_path, "day,0,2400,"), prompt_tokens=50, answer_tokens=10).rates())
+    assert {round(each.per_second * 3600) for each in found} == {100}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["day,0,5,50", "day,2,5,50"], "days.csv:3: day 2 does not follow"),
+        (["day,0,-5,50"], "cannot be negative"),
+        (["week,0,5,50"], "kind is 'week'"),
+        (["hour_mean,0,5,"], "has no day"),
+        (["day,0,5,50", "hour_mean,0,5,"], "has means of 1 hours"),
+        (["day,0,5,"], "with --answer-tokens and that of prompts"),
+    ],
+)
+def test_daily_counts_that_cannot_be_right_are_refused(tmp_path: Path, rows: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        list(open_trace(daily(tmp_path, *rows)).rates())

@@ -11,9 +11,10 @@
 | rates, as ServeGen's | `t_s,rps[,client_cv_wmean,in_mean,out_mean]` |
 | rates, digitised | `t_s,req_per_min_mid[,in_tokens_per_min]` |
 | our own rates | `seconds,requestsPerSecond[,promptTokens,answerTokens,variation]` |
+| daily counts, as BurstGPT's | `kind,index,requests[,total_tokens]`: rows `day`, and `hour_mean` for a day's shape |
 
-A line at a time is read, so that size does not matter. What cannot be right is an InputError with the
-file and the line.
+A line at a time is read (but for daily counts, which are few), so that size does not matter. What cannot
+be right is an InputError with the file and the line.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ from chartproof.simulate.traffic import DEFAULT_START, Rate, Request, Trace
 
 #: A longer line is not one of a trace.
 _LONGEST_LINE = 1_000_000
+#: Daily counts and the shape of a day.
+_DAILY_COLUMNS = ("kind", "index", "requests")
+_HOURS = 24
+_MOST_DAYS = 10_000
 #: Digits of a second that Python's datetime takes.
 _MICRO_DIGITS = 6
 
@@ -180,6 +185,8 @@ def open_trace(path: Path, *, prompt_tokens: float | None = None, answer_tokens:
     if header.lstrip().startswith("{"):
         return _request_trace(path, _MOONCAKE, _json_rows)
     columns = [each.strip() for each in next(csv.reader([header]))]
+    if set(_DAILY_COLUMNS) <= set(columns):
+        return _daily_trace(path, prompt_tokens, answer_tokens)
     # Rates first: ours have the columns of requests besides.
     for rates in _RATES:
         if set(rates.columns) <= set(columns):
@@ -189,7 +196,7 @@ def open_trace(path: Path, *, prompt_tokens: float | None = None, answer_tokens:
     for each in _REQUESTS:
         if set(each.columns) <= set(columns):
             return _request_trace(path, each, _csv_rows)
-    known = "; ".join(",".join(each.columns) for each in (*_REQUESTS, *_RATES))
+    known = "; ".join([*(",".join(each.columns) for each in (*_REQUESTS, *_RATES)), ",".join(_DAILY_COLUMNS)])
     raise InputError(
         f"no trace has these columns: {', '.join(columns)}", where=f"{path}:1", how=f"one of these headers: {known}"
     )
@@ -333,3 +340,67 @@ def _rate_trace(path: Path, form: _RateFormat, prompt_tokens: float | None, answ
             )
 
     return Trace(path.name, open_rates=rates)
+
+
+def _daily_trace(path: Path, prompt_tokens: float | None, answer_tokens: float | None) -> Trace:
+    """Counts per day, spread over the day as the means per hour are (evenly without any).
+
+    A day's tokens are prompts and answers together: of their mean, `answer_tokens` are answer, the rest prompt.
+    """
+
+    def rates() -> Iterator[Rate]:
+        days, shape = _read_days(path)
+        whole = math.fsum(shape)
+        for day, (requests, total) in enumerate(days):
+            prompt = prompt_tokens
+            if prompt is None and total is not None and answer_tokens is not None and requests:
+                prompt = max(1.0, total / requests - answer_tokens)
+            if requests and (prompt is None or answer_tokens is None):
+                raise InputError(
+                    "says tokens of prompts and answers together, at most",
+                    where=str(path),
+                    how="give the mean of answers with --answer-tokens"
+                    + (" and that of prompts with --prompt-tokens" if total is None else ""),
+                )
+            for hour, part in enumerate(shape):
+                per_second = requests * part / whole / 3600
+                yield Rate(86400.0 * day + 3600.0 * hour, 3600.0, per_second, prompt or 1.0, answer_tokens or 1.0)
+
+    return Trace(path.name, open_rates=rates)
+
+
+def _read_days(path: Path) -> tuple[list[tuple[float, float | None]], list[float]]:
+    """Requests and tokens by day, and the weight of each hour of a day."""
+    days: list[tuple[float, float | None]] = []
+    shape: list[float] = []
+    for number, row in _csv_rows(path, _DAILY_COLUMNS):
+        kind = (row.get("kind") or "").strip()
+        try:
+            index, requests, total = _number(row, "index"), _number(row, "requests"), _optional(row, "total_tokens")
+        except _BadValueError as error:
+            raise InputError(str(error), where=f"{path}:{number}") from None
+        if kind not in {"day", "hour_mean"}:
+            raise InputError(f"kind is {kind!r}", where=f"{path}:{number}", how="day or hour_mean")
+        if index != len(days if kind == "day" else shape):
+            raise InputError(
+                f"{kind} {index:g} does not follow on the one before",
+                where=f"{path}:{number}",
+                how="sort the rows; none may be missing",
+            )
+        if kind == "hour_mean":
+            shape.append(requests)
+        elif len(days) < _MOST_DAYS:
+            days.append((requests, total))
+        else:
+            raise InputError(f"has more than {_MOST_DAYS} days", where=f"{path}:{number}")
+    if not days:
+        raise InputError("has no day", where=str(path), how="at least one row of kind day")
+    if not shape:
+        shape = [1.0] * _HOURS
+    if len(shape) != _HOURS or not math.fsum(shape):
+        raise InputError(
+            f"has means of {len(shape)} hours, or all of them are 0",
+            where=str(path),
+            how="24 rows of kind hour_mean, or none",
+        )
+    return days, shape
