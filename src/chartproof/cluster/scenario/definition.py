@@ -191,7 +191,14 @@ def _peak_load(sizing: Sizing) -> float:
 
 
 #: From rest to a first replica. A model that no request wakes is woken by its office hours.
-_REST = Phase(judge.REST, "until nothing but the minimum is left", deed=Deed.CLOSE_HOURS, until=RESTING)
+_REST = Phase(
+    judge.REST,
+    "until nothing but the minimum is left",
+    deed=Deed.CLOSE_HOURS,
+    # Two scrapes: the growth of a counter is seen only after it was scraped once before.
+    seconds=60.0,
+    until=RESTING,
+)
 _QUIET = Phase("quiet", "nobody asks any more", deed=Deed.CLOSE_HOURS, until=RESTING)
 
 
