@@ -80,7 +80,7 @@ kind-smoke: $(INSTALLED) ## The live scenarios on a kind cluster with played eng
 	$(BIN)/python -m ci.kind
 
 .PHONY: demo
-demo: $(INSTALLED) ## Autoscaling at work, 0 to 8 replicas and back: timeline, plots and page in build/demo (warm: 3 min)
+demo: $(INSTALLED) ## Autoscaling at work, 0 to 8 replicas and back: timeline, plots and page in build/demo (warm: 2 min)
 	$(CHARTPROOF) smoke $(DEMO) --scenario burst --out build/demo
 
 .PHONY: bench
