@@ -46,7 +46,7 @@ ROWS = (
     Row("code x 0.2, a week", CODE_WEEK, 0.2),
     Row("short chat x 0.05, hours 0-24", SHORT, 0.05, 0, 24),
     Row("code x 0.4, a week", CODE_WEEK, 0.4),
-    Row("short chat x 0.05, hours 120-144", SHORT, 0.05, 120, 144),
+    Row("short chat x 0.1, hours 8-14", SHORT, 0.1, 8, 14),
 )
 
 
