@@ -61,15 +61,18 @@ def status(directory: Path) -> list[ProcessStatus]:
 def kill(place: Place, name: str, number: signal.Signals = signal.SIGKILL) -> None:
     """Kill one process of a live cluster and wait for its end; the supervisor starts it again.
 
-    Raises UsageError for a name that it does not keep, ClusterError where it does not end.
+    From then on `status` tells nothing of the life that ended: whoever waits for a healthy process gets the next one.
+    Raises UsageError for a name that it does not keep, ClusterError where it does not end or nobody notices.
     """
     pid = _status_of(place, name).pid
-    if pid not in processes.of_cluster(place.directory):
+    if not pid:
         return  # between two lives
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+        # The id may be another's by now, if the life ended and the supervisor has not said so yet.
+        if pid in processes.of_cluster(place.directory):
+            os.kill(pid, number)
     deadline = time.monotonic() + _KILL_SECONDS
-    while pid in processes.of_cluster(place.directory):
+    while pid in processes.of_cluster(place.directory) or _status_of(place, name).pid == pid:
         if time.monotonic() > deadline:
             raise ClusterError(f"{name} (process {pid}) does not end", where=str(place.directory))
         time.sleep(_PAUSE_SECONDS)
