@@ -10,7 +10,7 @@ import pytest
 from chartproof.release import Release
 from chartproof.schema import check_schemas
 from tests.chart.conftest import Refusals, Render, Values, merged
-from tests.chart.test_nodes import CLASS, POOLS, pools
+from tests.chart.test_nodes import CLASS, POOLS, RESERVED, pools
 
 AUTO_MODE: Values = merged(POOLS, {"nodes": {"provider": "autoMode"}})
 
@@ -34,6 +34,13 @@ def test_auto_mode_gets_its_own_node_class_and_pools_that_name_it(render: Render
     reference = pool.get("spec", "template", "spec", "nodeClassRef")
     assert reference == {"group": "eks.amazonaws.com", "kind": "NodeClass", "name": "llm-llm-inference"}
     assert pool.get("spec", "template", "spec", "expireAfter") == "336h"
+
+
+def test_auto_mode_selects_reservations_by_its_own_names(render: Render) -> None:
+    assert auto_class(render(AUTO_MODE, RESERVED))["capacityReservationSelectorTerms"] == [
+        {"id": "cr-0123456789abcdef0"},
+        {"tags": {"team": "llm"}, "owner": "123456789012"},
+    ]
 
 
 def test_auto_mode_holds_the_image_on_its_volume(render: Render) -> None:

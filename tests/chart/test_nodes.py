@@ -28,6 +28,17 @@ CLASS: Values = {
 }
 POOLS: Values = merged(CLASS, {"nodes": {"create": True, "instanceTypes": ["g6e.xlarge", "g6e.2xlarge"]}})
 SPOT: Values = {"nodes": {"tiers": {"spot": {"enabled": True}}}}
+RESERVED: Values = {
+    "nodes": {
+        "tiers": {"reserved": {"enabled": True}},
+        "nodeClass": {
+            "capacityReservations": [
+                {"id": "cr-0123456789abcdef0"},
+                {"tags": {"team": "llm"}, "ownerId": "123456789012"},
+            ]
+        },
+    }
+}
 AL2023: Values = {"nodes": {"nodeClass": {"family": "al2023"}}}
 
 
@@ -57,6 +68,19 @@ def test_each_enabled_tier_is_a_pool_and_the_spot_one_is_tried_first(render: Ren
     assert spot.get("spec", "weight") > on_demand.get("spec", "weight")
     assert requirements(spot)["karpenter.sh/capacity-type"] == ["spot"]
     assert requirements(on_demand)["karpenter.sh/capacity-type"] == ["on-demand"]
+
+
+def test_reserved_capacity_is_selected_by_the_class_and_tried_before_anything_is_bought(render: Render) -> None:
+    release = render(POOLS, SPOT, RESERVED)
+    assert node_class(release).get("spec", "capacityReservationSelectorTerms") == [
+        {"id": "cr-0123456789abcdef0"},
+        {"tags": {"team": "llm"}, "ownerID": "123456789012"},
+    ]
+    found = pools(release)
+    reserved = found.pop("llm-llm-inference-reserved")
+    assert requirements(reserved)["karpenter.sh/capacity-type"] == ["reserved"]
+    assert reserved.get("spec", "weight") > max(each.get("spec", "weight") for each in found.values())
+    assert "capacityReservationSelectorTerms" not in node_class(render(POOLS)).body["spec"]
 
 
 def test_pools_are_limited_to_the_named_instances_their_architecture_and_zones(render: Render) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from chartproof.helm import API_VERSIONS
 from tests.chart.conftest import Refusals, Values, merged
-from tests.chart.test_nodes import AL2023, CLASS, POOLS, SPOT
+from tests.chart.test_nodes import AL2023, CLASS, POOLS, RESERVED, SPOT
 
 PLATFORM: Values = {"engine": {"enabled": False}}
 
@@ -28,6 +28,23 @@ def node_class(**values: object) -> Values:
         ("LLM312", "nodes.instanceTypes", nodes(instanceTypes=["g6e.xlarge", "g6f.4xlarge"])),
         ("LLM311", "nodes.instanceTypes", nodes(instanceTypes=["g6e.xlarge", "g7.2xlarge"])),
         ("LLM345", "nodes.tiers.spot.weight", merged(SPOT, nodes(tiers={"spot": {"weight": 10}}))),
+        (
+            "LLM358",
+            "nodes.nodeClass.capacityReservations",
+            merged(RESERVED, nodes(tiers={"reserved": {"enabled": False}})),
+        ),
+        ("LLM017", "nodes.nodeClass.capacityReservations", nodes(tiers={"reserved": {"enabled": True}})),
+        ("LLM359", "nodes.tiers.reserved.weight", merged(RESERVED, nodes(tiers={"reserved": {"weight": 5}}))),
+        (
+            "LLM357",
+            "nodes.nodeClass.capacityReservations",
+            merged(RESERVED, node_class(capacityReservations=[{"id": "cr-0", "tags": {"team": "llm"}}])),
+        ),
+        (
+            "LLM357",
+            "nodes.nodeClass.capacityReservations",
+            merged(RESERVED, node_class(capacityReservations=[{"ownerId": "123456789012"}])),
+        ),
         ("LLM009", "nodes.poolName", nodes(poolName="p" * 60)),
         ("LLM016", "nodes.tiers", nodes(tiers={"on-demand": {"enabled": False}})),
         ("LLM017", "nodes.instanceTypes", merged(PLATFORM, nodes(instanceTypes=[], gpuLimit=4))),
@@ -115,6 +132,10 @@ def test_a_class_that_selects_nothing_is_refused(refusals: Refusals, key: str) -
     "values",
     [
         nodes(expireAfter="Never"),
+        RESERVED,
+        merged(RESERVED, nodes(tiers={"on-demand": {"enabled": False}})),
+        # Its class is another release's: what that selects is not known here.
+        merged(nodes(tiers={"reserved": {"enabled": True}}), nodes(nodeClassRef={"name": "llm-gpu"})),
         nodes(disruption={"consolidateAfter": "1h30m", "nodes": "10%"}),
         nodes(terminationGracePeriod="1h"),
         merged(nodes(instanceTypes=["g7.2xlarge"]), node_class(amiVersion="1.66.0")),

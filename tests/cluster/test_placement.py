@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from chartproof.catalog import catalog
 from chartproof.cluster import placement
-from chartproof.cluster.placement import NoPlacement, Placement, Pool, Resources
+from chartproof.cluster.placement import CAPACITY_TYPE, NoPlacement, Placement, Pool, Resources
 
 ZONES = ("us-east-1a", "us-east-1b")
 TAINT = {"key": "nvidia.com/gpu", "value": "true", "effect": "NoSchedule"}
@@ -106,6 +107,15 @@ def test_spot_is_preferred_where_a_pool_allows_both() -> None:
     assert _placed(_pod(), _pool()).capacity_type == "spot"
     on_demand = {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]}
     assert _placed(_pod(), _pool(requirements=(on_demand,))).capacity_type == "on-demand"
+
+
+def test_reserved_capacity_comes_first_and_only_where_the_node_class_selects_some() -> None:
+    pool = _pool()
+    reserving = replace(pool, reservations=True)
+    assert _placed(_pod(), reserving).capacity_type == "reserved"
+    only = _pool(requirements=({"key": CAPACITY_TYPE, "operator": "In", "values": ["reserved"]},))
+    assert _placed(_pod(), replace(only, reservations=True)).labels[CAPACITY_TYPE] == "reserved"
+    assert "allow no instance type" in _reason(_pod(), only)
 
 
 def test_nodes_spread_over_the_zones_of_the_pool() -> None:

@@ -94,8 +94,9 @@ class Cloud:
             if node["metadata"]["name"] != tried and self._fits(pod, node, pods, daemons):
                 self._nominate(pod, node["metadata"]["name"])
                 return
-        unusable = [reason for each in pools if (reason := self._lacks_class(each))]
-        usable = [self._pool(each, nodes) for each in pools if not self._lacks_class(each)]
+        classes = [(each, self._class_of(each)) for each in pools]
+        unusable = [_without_class(each) for each, found in classes if found is None]
+        usable = [self._pool(each, found, nodes) for each, found in classes if found is not None]
         outcome = placement.place(pod["spec"], usable, self._instances.values(), daemons=daemons, zones=ZONES)
         if isinstance(outcome, NoPlacement):
             self._explain(pod, str(NoPlacement((*unusable, *outcome.reasons))))
@@ -144,23 +145,22 @@ class Cloud:
             until = time.monotonic() + _NOMINATION_SECONDS
             self._nominated[pod["metadata"]["uid"]] = Nomination(node, until)
 
-    def _lacks_class(self, pool: Body) -> str:
-        """Why no node can come of the pool: its node class does not exist; empty where it does."""
+    def _class_of(self, pool: Body) -> Body | None:
+        """The node class that a pool refers to."""
         reference = dig(pool, "spec", "template", "spec", "nodeClassRef", default={})
         group, kind, name = (reference.get(key, "") for key in ("group", "kind", "name"))
         for resource in self._api.resources.values():
             if resource.kind == kind and resource.api_version.partition("/")[0] == group:
-                if self._api.find(resource.api_version, kind, name):
-                    return ""
-                break
-        return f"pool {pool['metadata']['name']}: its node class {kind}.{group}/{name} does not exist"
+                return self._api.find(resource.api_version, kind, name)
+        return None
 
-    def _pool(self, body: Body, nodes: Iterable[Body]) -> Pool:
+    def _pool(self, body: Body, node_class: Body, nodes: Iterable[Body]) -> Pool:
         name = body["metadata"]["name"]
         labels = [each["metadata"]["labels"] for each in nodes if each["metadata"]["labels"][NODE_POOL] == name]
         types = [self._instances[each[INSTANCE_TYPE]] for each in labels]
         used = sum((placement.capacity(each) for each in types), Resources())
-        return Pool(body, used, Counter(each.get(placement.ZONE, "") for each in labels))
+        reservations = bool(dig(node_class, "spec", "capacityReservationSelectorTerms", default=()))
+        return Pool(body, used, Counter(each.get(placement.ZONE, "") for each in labels), reservations)
 
     def _explain(self, pod: Body, message: str) -> None:
         """Say once, in an event on the pod, why it gets no node."""
@@ -189,6 +189,13 @@ class Cloud:
                 "source": {"component": "chartproof-cloud"},
             }
         )
+
+
+def _without_class(pool: Body) -> str:
+    """Why no node can come of a pool whose node class does not exist."""
+    reference = dig(pool, "spec", "template", "spec", "nodeClassRef", default={})
+    group, kind, name = (reference.get(key, "") for key in ("group", "kind", "name"))
+    return f"pool {pool['metadata']['name']}: its node class {kind}.{group}/{name} does not exist"
 
 
 def is_unschedulable(pod: Body) -> bool:

@@ -23,8 +23,9 @@ CAPACITY_TYPE = "karpenter.sh/capacity-type"
 NODE_POOL = "karpenter.sh/nodepool"
 GPU = "nvidia.com/gpu"
 
-_CAPACITY_TYPES = ("spot", "on-demand")
-"""In Karpenter's order of preference where a pool allows both."""
+RESERVED = "reserved"
+_CAPACITY_TYPES = (RESERVED, "spot", "on-demand")
+"""In Karpenter's order of preference where a pool allows all."""
 
 _NO_EXECUTION = {"NoSchedule", "NoExecute"}
 
@@ -86,12 +87,14 @@ class Pool:
     """A NodePool as placement sees it.
 
     `used` is what its nodes have already, counted against its limits; `zone_nodes` how many of them
-    each zone has.
+    each zone has; `reservations` whether its node class selects capacity reservations, which are taken
+    to be of every type and never full.
     """
 
     body: Body
     used: Resources
     zone_nodes: Mapping[str, int]
+    reservations: bool = False
 
     @property
     def name(self) -> str:
@@ -102,6 +105,11 @@ class Pool:
     def weight(self) -> int:
         """Pools of larger weight are tried first."""
         return int(dig(self.body, "spec", "weight", default=1))
+
+    @property
+    def capacity_types(self) -> tuple[str, ...]:
+        """What its nodes can be bought as, the first choice first."""
+        return tuple(each for each in _CAPACITY_TYPES if self.reservations or each != RESERVED)
 
     @property
     def template(self) -> Body:
@@ -188,7 +196,7 @@ def _place_in(
     if refused:
         return f"does not tolerate the taint {_taint_text(refused[0])}"
     allowed = too_small = over_limit = False
-    for instance, capacity_type, zone in product(offered, _CAPACITY_TYPES, pool.zones(zones)):
+    for instance, capacity_type, zone in product(offered, pool.capacity_types, pool.zones(zones)):
         for labels in pool.labels_of(instance, capacity_type, zone):
             allowed = True
             if not selects(pod, labels):

@@ -43,6 +43,30 @@ bottlerocket
 {{- .Values.nodes.nodeClass.name | default (include "llm-inference.fullname" .) -}}
 {{- end -}}
 
+{{/*
+`capacityReservationSelectorTerms` of the node class as a YAML list, empty where values select none. Auto Mode calls the
+account that owns a reservation `owner`, Karpenter `ownerID`.
+*/}}
+{{- define "llm-inference.nodes.class.reservations" -}}
+{{- $ownerKey := ternary "owner" "ownerID" (eq .Values.nodes.provider "autoMode") -}}
+{{- $terms := list -}}
+{{- range .Values.nodes.nodeClass.capacityReservations -}}
+{{-   $term := omit . "ownerId" -}}
+{{-   with .ownerId }}{{ $_ := set $term $ownerKey . }}{{ end -}}
+{{-   $terms = append $terms $term -}}
+{{- end -}}
+{{- with $terms }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
+{{/* Names of the enabled tiers that may use reserved capacity, as a JSON list. */}}
+{{- define "llm-inference.nodes.reservedTiers" -}}
+{{- $tiers := list -}}
+{{- range $tier, $settings := .Values.nodes.tiers -}}
+{{-   if and $settings.enabled (has "reserved" $settings.capacityTypes) }}{{ $tiers = append $tiers $tier }}{{ end -}}
+{{- end -}}
+{{- toJson $tiers -}}
+{{- end -}}
+
 {{/* Facts about operating systems and volumes, read once per render: `.NodeFacts` of the root context. */}}
 {{- define "llm-inference.nodes.facts" -}}
 {{- if not (hasKey . "NodeFacts") -}}

@@ -76,6 +76,15 @@
 {{-     end -}}
 {{-   end -}}
 {{- end -}}
+{{- $reserved := include "llm-inference.nodes.reservedTiers" . | fromJsonArray -}}
+{{- range $tier, $settings := $nodes.tiers -}}
+{{-   range $name := $reserved -}}
+{{-     $first := get $nodes.tiers $name -}}
+{{-     if and $settings.enabled (not (has $tier $reserved)) (gt (int $settings.weight) (int $first.weight)) -}}
+{{-       $messages = append $messages (printf "[LLM359] nodes.tiers.%s.weight: tier %s with weight %d is tried first, so reserved GPUs stand idle while others are bought; write more than that" $name $tier (int $settings.weight)) -}}
+{{-     end -}}
+{{-   end -}}
+{{- end -}}
 {{- if not $tiers -}}
 {{-   $messages = append $messages "[LLM016] nodes.tiers: none is enabled, so nodes.create makes no pool; enable one" -}}
 {{- end -}}
@@ -158,6 +167,20 @@
 {{- range $key := list "subnetTags" "securityGroupTags" -}}
 {{-   if not (get $class $key) -}}
 {{-     $messages = append $messages (printf "[LLM017] nodes.nodeClass.%s: selects nothing; write the tags, e.g. karpenter.sh/discovery: <cluster>" $key) -}}
+{{-   end -}}
+{{- end -}}
+{{- $reserved := include "llm-inference.nodes.reservedTiers" . | fromJsonArray -}}
+{{- if and .Values.nodes.create $class.capacityReservations (not $reserved) -}}
+{{-   $messages = append $messages "[LLM358] nodes.nodeClass.capacityReservations: no enabled tier has capacity type reserved, so they are paid for and stand idle; enable nodes.tiers.reserved" -}}
+{{- end -}}
+{{- if and .Values.nodes.create $reserved (not $class.capacityReservations) (not .Values.nodes.nodeClassRef.name) -}}
+{{-   $messages = append $messages (printf "[LLM017] nodes.nodeClass.capacityReservations: tier %s is to use reserved capacity, and none is selected; write terms such as {id: cr-0123456789abcdef0}" (first $reserved)) -}}
+{{- end -}}
+{{- range $class.capacityReservations -}}
+{{-   if and .id (or .tags .ownerId) -}}
+{{-     $messages = append $messages (printf "[LLM357] nodes.nodeClass.capacityReservations: %s has tags or ownerId beside the id, which the API server refuses; write the id alone" .id) -}}
+{{-   else if not (or .id .tags) -}}
+{{-     $messages = append $messages "[LLM357] nodes.nodeClass.capacityReservations: a term with ownerId alone, which the API server refuses; write tags beside it" -}}
 {{-   end -}}
 {{- end -}}
 {{- if and (eq .Values.nodes.provider "autoMode") $class.amiVersion -}}
