@@ -43,6 +43,8 @@ _FILLED_IN = frozenset(
         "node.kubernetes.io/windows-build",
     }
 )
+#: What EKS labels its hybrid nodes with; those of Auto Mode and Fargate have other values.
+COMPUTE_TYPE, HYBRID = "eks.amazonaws.com/compute-type", "hybrid"
 #: Labels of nodes that no NodePool makes: pods that select them live elsewhere.
 _OTHER_NODES = re.compile(
     r"^(eks\.amazonaws\.com/nodegroup|alpha\.eksctl\.io/|cloud\.google\.com/|kubernetes\.azure\.com/|agentpool$)"
@@ -206,7 +208,7 @@ def blocked_by(subject: GpuPod, release: Release, obstacle: Obstacle) -> Iterato
     no NodePool makes (a managed node group). Else the pools that
     come closest, by the number of different obstacles, are looked at.
     """
-    if all(any(_OTHER_NODES.match(key) for key in each) for each in pod_requirements(subject.pod)):
+    if all(_elsewhere(each) for each in pod_requirements(subject.pod)):
         return
     reasons = {pool.name: (pool, mismatches(subject, pool)) for pool in gpu_pools_of(release)}
     general = (pool for pool in pools_of(release) if pool.gpu_instances and pool.name not in reasons)
@@ -219,6 +221,21 @@ def blocked_by(subject: GpuPod, release: Release, obstacle: Obstacle) -> Iterato
     for name, (pool, found) in reasons.items():
         if len(kinds[name]) == nearest:
             yield from ((pool, each) for each in found if each.obstacle is obstacle)
+
+
+def _elsewhere(wanted: Mapping[str, Requirement]) -> bool:
+    """Whether these labels are those of nodes that no NodePool makes: of node groups, other clouds, hybrid nodes."""
+    return _hybrid(wanted) or any(_OTHER_NODES.match(key) for key in wanted)
+
+
+def _hybrid(wanted: Mapping[str, Requirement]) -> bool:
+    found = wanted.get(COMPUTE_TYPE)
+    return found is not None and found.only == HYBRID
+
+
+def on_hybrid_nodes(subject: GpuPod) -> bool:
+    """Whether the pod is meant for EKS hybrid nodes, which are machines of a site and no instances."""
+    return all(_hybrid(each) for each in pod_requirements(subject.pod))
 
 
 def _taint_mismatches(subject: GpuPod, taints: Iterable[Taint]) -> Iterator[Mismatch]:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from chartproof.aws import facts
+from chartproof.aws import facts, quotas
 from chartproof.catalog import catalog
+from tests import presets
 from tests.aws.releases import described
 
 WORKLOAD = """
@@ -142,6 +143,10 @@ def test_pods_that_name_their_types_count_without_a_pool() -> None:
     )
     [found] = _needed(text)
     assert (found["capacityType"], found["cheapestVcpus"], found["needs"][0]["pools"]) == ("on-demand", 144, [])
+
+
+def test_hybrid_nodes_are_no_instances_and_count_against_no_quota() -> None:
+    assert quotas.needs(presets.render("qwen3-32b-l40s-hybrid")) == ([], [])
 
 
 def test_pods_that_name_nothing_are_said_to_be_left_out() -> None:

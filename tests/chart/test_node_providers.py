@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chartproof.release import Release
+from chartproof.release import Release, dig
 from chartproof.schema import check_schemas
 from tests.chart.conftest import Refusals, Render, Values, merged
 from tests.chart.test_nodes import CLASS, POOLS, RESERVED, pools
@@ -57,6 +57,45 @@ def test_auto_mode_pulls_images_as_bottlerocket_does(render: Render) -> None:
     annotations = deployment.get("spec", "template", "metadata", "annotations")
     assert annotations["chartproof.io/node-family"] == "bottlerocket"
     assert "karpenter.sh/do-not-disrupt" in annotations
+
+
+HYBRID: Values = {
+    "nodes": {"provider": "hybrid", "poolName": "gpu", "instanceTypes": ["g6e.xlarge"], "zones": ["berlin", "bonn"]}
+}
+
+
+def test_hybrid_nodes_are_selected_by_the_label_of_eks_and_by_their_site(render: Render) -> None:
+    release = render(HYBRID)
+    (deployment,) = release.of_kind("Deployment")
+    spec = deployment.get("spec", "template", "spec")
+    assert spec["nodeSelector"] == {"llm-inference.io/pool": "gpu", "eks.amazonaws.com/compute-type": "hybrid"}
+    (term,) = dig(
+        spec, *("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
+    )
+    assert {each["key"]: each["values"] for each in term["matchExpressions"]} == {
+        "node.kubernetes.io/instance-type": ["g6e.xlarge"],
+        "topology.kubernetes.io/zone": ["berlin", "bonn"],
+    }
+    annotations = deployment.get("spec", "template", "metadata", "annotations")
+    # Nothing is known about their image, and Karpenter has no say there.
+    assert not {"chartproof.io/node-family", "karpenter.sh/do-not-disrupt"} & set(annotations)
+
+
+def test_pools_see_to_zones_by_themselves(render: Render) -> None:
+    (deployment,) = render(POOLS, {"nodes": {"zones": ["eu-central-1a"]}}).of_kind("Deployment")
+    assert "eu-central-1a" not in str(deployment.get("spec", "template", "spec"))
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("nodes.provider", merged(CLASS, HYBRID)),
+        ("nodes.labels", merged(HYBRID, {"nodes": {"labels": {"eks.amazonaws.com/compute-type": "hybrid"}}})),
+    ],
+)
+def test_what_hybrid_nodes_do_not_take_is_refused(refusals: Refusals, key: str, values: Values) -> None:
+    (line,) = refusals(values)
+    assert line.startswith(f"[LLM016] {key}: ")
 
 
 @pytest.mark.parametrize("provider", ["managedNodeGroup", "existing"])

@@ -59,6 +59,19 @@ def test_identity_and_weights_that_have_to_be_made_are_told(tmp_path: Path) -> N
     assert "chartproof stage-weights hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4" in text
 
 
+def test_hybrid_nodes_are_described_as_they_must_join(tmp_path: Path) -> None:
+    text = notes(tmp_path, preset("qwen3-32b-l40s-hybrid"))
+    for line in (
+        "label llm-inference.io/pool=gpu",
+        "label nvidia.com/gpu.present=true",
+        "taint nvidia.com/gpu=true:NoSchedule",
+        "label topology.kubernetes.io/zone=<site: berlin-1>",
+        "label node.kubernetes.io/instance-type=g6e.12xlarge",
+    ):
+        assert f"    {line}\n" in text
+    assert "k8s.io/cluster-autoscaler" not in text
+
+
 def test_drain_that_a_spot_node_does_not_wait_for_is_warned_of(tmp_path: Path) -> None:
     spot = preset("llama-3.1-8b-g6e-serverless")
     assert "LLM354" not in notes(tmp_path, spot)

@@ -23,14 +23,20 @@ from chartproof.release import Document, Release
 from ci.generate import charts, values_comments
 from tests.chart.conftest import Refusals, Render, Values, merged
 from tests.chart.test_nodes import AL2023, POOLS
-from tests.presets import CHART, ROOT
+from tests.presets import CHART, ROOT, path_of
 
 EXPORTER: Values = {"dcgm-exporter": {"enabled": True}}
 PLUGIN: Values = {"device-plugin": {"enabled": True}}
 OPERATOR: Values = {"gpu-operator": {"enabled": True}}
 STAND_IN = Path(__file__).with_name("gpu-operator")
+OVERLAY = ROOT / "values" / "overlays" / "gpu-operator.yaml"
 OWN = ("dcgm-exporter", "device-plugin")
 QUERIES = [*(CHART / "files" / "alerts").glob("*.yaml"), *(CHART / "files" / "dashboards").glob("*.yaml")]
+
+
+def loaded(path: Path) -> Values:
+    values: Values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return values
 
 
 def daemon_set(release: Release) -> Document:
@@ -283,6 +289,38 @@ def test_fetched_operator_takes_the_place_of_the_placeholder(render: Render, fet
     # The parent switches off what EKS images bring, and leaves the rest to NVIDIA's own values.
     assert operator.body["data"] == {"driver": "false", "toolkit": "false", "devicePlugin": "true"}
     assert render(AL2023, chart=fetched).find("ConfigMap", "llm-cluster-policy") is None
+
+
+@pytest.mark.parametrize("stem", ["platform-hybrid", "platform-generic"])
+def test_overlay_takes_the_operator_for_everything_that_gpus_need(render: Render, fetched: Path, stem: str) -> None:
+    overlay = loaded(OVERLAY)
+    release = render(loaded(path_of(stem)), overlay, chart=fetched, name="platform")
+    assert not list(release.of_kind("DaemonSet")), "two plugins or exporters"
+    shown = release.find("ConfigMap", "platform-operator-values")
+    assert shown is not None
+    values = json.loads(shown.get("data", "values"))
+    for operand in ("driver", "toolkit", "devicePlugin", "gfd", "dcgmExporter"):
+        assert values[operand]["enabled"] is True
+    assert values["dcgmExporter"]["serviceMonitor"]["enabled"] is True
+    assert values["driver"]["upgradePolicy"]["gpuPodDeletion"]["deleteEmptyDir"] is True
+    tolerations = values["daemonsets"]["tolerations"]
+    assert [each["key"] for each in tolerations] == ["nvidia.com/gpu"]
+    assert values["node-feature-discovery"]["worker"]["tolerations"] == tolerations
+
+
+def test_metrics_of_the_operator_are_those_that_alerts_and_dashboards_read(render: Render) -> None:
+    exporter = loaded(OVERLAY)["gpu-operator"]["dcgmExporter"]
+    counters = (CHART / "charts" / "dcgm-exporter" / "files" / "counters.csv").read_text("utf-8").splitlines()
+    assert exporter["config"]["data"].splitlines() == [each for each in counters if each and not each.startswith("#")]
+    (monitor,) = render(EXPORTER, {"dcgm-exporter": {"serviceMonitor": {"enabled": True}}}).of_kind("ServiceMonitor")
+    (endpoint,) = monitor.get("spec", "endpoints")
+    for key in ("interval", "honorLabels", "relabelings"):
+        assert exporter["serviceMonitor"][key] == endpoint[key]
+
+
+def test_overlay_says_what_to_run_where_the_operator_is_not_fetched(refusals: Refusals) -> None:
+    (line,) = refusals(loaded(path_of("platform-hybrid")), loaded(OVERLAY))
+    assert line.startswith("[LLM017] gpu-operator.enabled: ")
 
 
 @pytest.mark.parametrize(

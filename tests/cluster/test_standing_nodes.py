@@ -11,7 +11,7 @@ from chartproof.cluster.standing_nodes import GPU_PRESENT, standing_nodes
 from chartproof.release import Document, Release, dig
 from tests import presets
 
-NOBODY_MAKES = ("llama-3.1-8b-awq-g6-managed", "mistral-7b-generic")
+NOBODY_MAKES = ("llama-3.1-8b-awq-g6-managed", "mistral-7b-generic", "qwen3-32b-l40s-hybrid")
 
 
 @pytest.mark.parametrize("stem", NOBODY_MAKES)
@@ -26,8 +26,9 @@ def test_as_many_as_the_most_replicas_and_an_update_need(stem: str) -> None:
         labels = node["metadata"]["labels"]
         assert pod["nodeSelector"].items() <= labels.items()
         assert labels[GPU_PRESENT] == "true"
-        assert labels[INSTANCE_TYPE] in {"g6.2xlarge", "g6e.xlarge"}
-        assert int(dig(node, "status", "capacity", "nvidia.com/gpu")) == 1
+        assert labels[INSTANCE_TYPE] in {"g6.2xlarge", "g6e.xlarge", "g6e.12xlarge"}
+        needed = pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+        assert int(dig(node, "status", "capacity", "nvidia.com/gpu")) == needed
         assert [each["key"] for each in node["spec"]["taints"]] == ["nvidia.com/gpu"]
     assert len({each["metadata"]["name"] for each in nodes}) == len(nodes)
 
@@ -37,6 +38,11 @@ def test_none_where_a_pool_of_the_release_or_of_the_platform_makes_them(stem: st
     platform = "platform-eks-auto-mode" if "auto-mode" in stem else "platform-eks"
     pools = [each.body for each in presets.render(platform).of_kind("NodePool")]
     assert standing_nodes(presets.render(stem), pools) == []
+
+
+def test_they_stand_in_the_zones_that_the_pods_keep_to() -> None:
+    nodes = standing_nodes(presets.render("qwen3-32b-l40s-hybrid"), ())
+    assert {node["metadata"]["labels"]["topology.kubernetes.io/zone"] for node in nodes} == {"berlin-1"}
 
 
 def test_none_where_the_pods_do_not_say_which_instance_type() -> None:

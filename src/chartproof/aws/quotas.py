@@ -20,7 +20,7 @@ from chartproof.languages.quantity import QuantityError, parse_quantity
 from chartproof.pool import INSTANCE_TYPE, Pool, gpu_pools_of
 from chartproof.release import Release
 from chartproof.rules._selection import replica_range
-from chartproof.scheduling import GpuPod, gpu_pods, mismatches, pod_requirements, types_of_pod
+from chartproof.scheduling import GpuPod, gpu_pods, mismatches, on_hybrid_nodes, pod_requirements, types_of_pod
 from chartproof.workload import GPU_RESOURCE
 
 Json = dict[str, Any]
@@ -76,6 +76,8 @@ def needs(release: Release) -> tuple[list[Need], list[Unsized]]:
     used: set[str] = set()
     pools = gpu_pools_of(release)
     for subject in gpu_pods(release):
+        if on_hybrid_nodes(subject):
+            continue
         landing = [pool for pool in pools if not mismatches(subject, pool)]
         used |= {pool.name for pool in landing}
         placed = list(_of_workload(subject, landing, release))

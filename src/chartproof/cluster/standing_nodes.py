@@ -6,7 +6,7 @@ Secrets that a release takes for granted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from chartproof.autoscaler import autoscalers
@@ -46,16 +46,21 @@ def _labels_of(pool: Body) -> Mapping[str, str]:
 
 def _instance(subject: GpuPod) -> Instance | None:
     """The first of the instance types that the pod's affinity names."""
+    known = [catalog().instances[name] for name in _named(subject, INSTANCE_TYPE) if name in catalog().instances]
+    return known[0] if known else None
+
+
+def _named(subject: GpuPod, label: str) -> Sequence[str]:
+    """The values of a label that the pod's affinity names."""
     terms = dig(
         subject.pod.spec,
         *("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"),
         default=[],
     )
     for each in _expressions(terms):
-        if each.get("key") == INSTANCE_TYPE and each.get("operator") == "In":
-            known = [catalog().instances[name] for name in each["values"] if name in catalog().instances]
-            return known[0] if known else None
-    return None
+        if each.get("key") == label and each.get("operator") == "In":
+            return list(each["values"])
+    return []
 
 
 def _expressions(terms: Iterable[Body]) -> Iterator[Body]:
@@ -73,13 +78,14 @@ def _most(release: Release, subject: GpuPod) -> int:
 
 
 def _node(subject: GpuPod, instance: Instance, wanted: Mapping[str, str], number: int) -> dict[str, Any]:
+    zones = _named(subject, placement.ZONE) or ZONES
     labels = {
         **wanted,
         INSTANCE_TYPE: instance.name,
         GPU_PRESENT: "true",
         "kubernetes.io/arch": instance.architecture,
         "kubernetes.io/os": "linux",
-        placement.ZONE: ZONES[number % len(ZONES)],
+        placement.ZONE: zones[number % len(zones)],
         "topology.kubernetes.io/region": ZONES[0][:-1],
     }
     taints = tuple(

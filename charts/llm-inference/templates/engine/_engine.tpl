@@ -104,18 +104,29 @@ image, one set of options and one GPU (the engine's own cache key), so that the 
 {{- define "llm-inference.engine.scheduling" -}}
 nodeSelector:
   {{ include "llm-inference.pool.label" . }}: {{ include "llm-inference.pool.name" . | quote }}
+  {{- if eq .Values.nodes.provider "hybrid" }}
+  {{ include "llm-inference.nodes.hybridLabel" . }}
+  {{- end }}
   {{- with .Values.nodes.labels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with .Values.nodes.instanceTypes }}
+{{- $zones := include "llm-inference.nodes.podZones" . | fromJsonArray }}
+{{- if or .Values.nodes.instanceTypes $zones }}
 affinity:
   nodeAffinity:
     requiredDuringSchedulingIgnoredDuringExecution:
       nodeSelectorTerms:
         - matchExpressions:
+            {{- with .Values.nodes.instanceTypes }}
             - key: node.kubernetes.io/instance-type
               operator: In
               values: {{ toJson . }}
+            {{- end }}
+            {{- with $zones }}
+            - key: topology.kubernetes.io/zone
+              operator: In
+              values: {{ toJson . }}
+            {{- end }}
 {{- end }}
 {{- with .Values.nodes.taints }}
 tolerations:

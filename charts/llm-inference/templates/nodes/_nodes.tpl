@@ -33,6 +33,31 @@ bottlerocket
 {{- end -}}
 {{- end -}}
 
+{{/* The label that EKS puts on hybrid nodes, and on no other. */}}
+{{- define "llm-inference.nodes.hybridLabel" -}}
+eks.amazonaws.com/compute-type: hybrid
+{{- end -}}
+
+{{/* Labels and taints of nodes that others make, one `label <key>=<value>` or `taint <key>=<value>:<effect>` per line. */}}
+{{- define "llm-inference.nodes.ofOthers" -}}
+{{- range $key, $value := include "llm-inference.nodes.labelsOfOthers" . | fromYaml }}
+label {{ $key }}={{ $value }}
+{{- end }}
+{{- range $key, $taint := .Values.nodes.taints }}
+taint {{ $key }}{{ with $taint.value }}={{ . }}{{ end }}:{{ $taint.effect }}
+{{- end }}
+{{- end -}}
+
+{{/* Those labels as YAML. Device plugin and exporter look for nvidia.com/gpu.present. */}}
+{{- define "llm-inference.nodes.labelsOfOthers" -}}
+{{- merge (dict (include "llm-inference.pool.label" .) (include "llm-inference.pool.name" .)) .Values.nodes.labels (dict "nvidia.com/gpu.present" "true") | toYaml -}}
+{{- end -}}
+
+{{/* Zones that pods keep to, as a JSON list: those of the values, unless pools of this chart see to it. */}}
+{{- define "llm-inference.nodes.podZones" -}}
+{{- ternary (list) .Values.nodes.zones (has .Values.nodes.provider (list "karpenter" "autoMode")) | toJson -}}
+{{- end -}}
+
 {{/* Age at which nodes are replaced: the value, else 30 days, or in Auto Mode, which ends nodes after 21 days, 14. */}}
 {{- define "llm-inference.nodes.expireAfter" -}}
 {{- .Values.nodes.expireAfter | default (ternary "336h" "720h" (eq .Values.nodes.provider "autoMode")) -}}

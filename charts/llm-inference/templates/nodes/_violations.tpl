@@ -12,7 +12,10 @@
 {{- if hasKey $nodes.labels (include "llm-inference.pool.label" .) -}}
 {{-   $messages = append $messages (printf "[LLM016] nodes.labels: `%s` is set by the chart; write its value in nodes.poolName" (include "llm-inference.pool.label" .)) -}}
 {{- end -}}
-{{- if ne $nodes.provider "existing" -}}
+{{- if and (eq $nodes.provider "hybrid") (hasKey $nodes.labels "eks.amazonaws.com/compute-type") -}}
+{{-   $messages = append $messages "[LLM016] nodes.labels: `eks.amazonaws.com/compute-type` is what provider hybrid selects already; remove it" -}}
+{{- end -}}
+{{- if not (has $nodes.provider (list "existing" "hybrid")) -}}
 {{-   $messages = concat $messages (include "llm-inference.nodes.violations.instances" . | fromJsonArray) -}}
 {{- end -}}
 {{- if include "llm-inference.nodes.pools.enabled" . -}}
