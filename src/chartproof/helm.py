@@ -33,6 +33,8 @@ API_VERSIONS = (
     "karpenter.k8s.aws/v1/EC2NodeClass",
     "eks.amazonaws.com/v1",
     "eks.amazonaws.com/v1/NodeClass",
+    "autoscaling.x-k8s.io/v1beta1",
+    "autoscaling.x-k8s.io/v1beta1/CapacityBuffer",
     "leaderworkerset.x-k8s.io/v1",
     "leaderworkerset.x-k8s.io/v1/LeaderWorkerSet",
     "monitoring.coreos.com/v1",

@@ -90,6 +90,7 @@ def test_pools_see_to_zones_by_themselves(render: Render) -> None:
     ("key", "values"),
     [
         ("nodes.provider", merged(CLASS, HYBRID)),
+        ("nodes.spareReplicas", merged(HYBRID, {"nodes": {"spareReplicas": 1}})),
         ("nodes.labels", merged(HYBRID, {"nodes": {"labels": {"eks.amazonaws.com/compute-type": "hybrid"}}})),
     ],
 )
@@ -123,6 +124,8 @@ def test_nodes_of_others_are_selected_and_tolerated_but_not_made(render: Render,
             {"nodes": {"nodeClass": {"dataVolume": {"throughputMebibytesPerSecond": 1}}}},
         ),
         ("LLM352", "nodes.nodeClass.dataVolume.iops", {"nodes": {"nodeClass": {"dataVolume": {"iops": 20000}}}}),
+        ("LLM352", "nodes.spareReplicas", {"nodes": {"spareReplicas": 1}}),
+        ("LLM352", "nodes.tiers.on-demand.nodes", {"nodes": {"tiers": {"on-demand": {"nodes": 1}}}}),
         ("LLM017", "nodes.nodeClass.role", {"nodes": {"nodeClass": {"role": ""}}}),
     ],
 )

@@ -83,6 +83,31 @@ def test_reserved_capacity_is_selected_by_the_class_and_tried_before_anything_is
     assert "capacityReservationSelectorTerms" not in node_class(render(POOLS)).body["spec"]
 
 
+def test_a_fixed_count_of_nodes_is_a_static_pool_with_room_to_replace_one(render: Render) -> None:
+    found = pools(render(POOLS, SPOT, RESERVED, {"nodes": {"tiers": {"reserved": {"nodes": 2}}}}))
+    static = found.pop("llm-llm-inference-reserved")
+    assert static.get("spec", "replicas") == 2
+    assert "weight" not in static.body["spec"], "the API server refuses it"
+    assert static.get("spec", "limits") == {"nodes": 3}
+    assert all("replicas" not in each.body["spec"] and each.get("spec", "weight") for each in found.values())
+
+
+def test_spare_replicas_are_a_buffer_in_the_shape_of_the_engine(render: Render) -> None:
+    assert not list(render(POOLS).of_kind("CapacityBuffer"))
+    release = render(POOLS, {"nodes": {"spareReplicas": 2}})
+    (buffer,) = release.of_kind("CapacityBuffer")
+    (deployment,) = release.of_kind("Deployment")
+    assert buffer.get("spec", "replicas") == 2
+    assert buffer.get("spec", "scalableRef") == {"apiGroup": "apps", "kind": "Deployment", "name": deployment.name}
+    # At the most replicas nothing more comes: the limit need not hold the spare ones too.
+    assert limit(release) == limit(render(POOLS))
+
+
+def limit(release: Release) -> int:
+    (pool,) = pools(release).values()
+    return int(pool.get("spec", "limits", "nvidia.com/gpu"))
+
+
 def test_pools_are_limited_to_the_named_instances_their_architecture_and_zones(render: Render) -> None:
     (pool,) = pools(render(POOLS, {"nodes": {"zones": ["eu-central-1a", "eu-central-1b"]}})).values()
     found = requirements(pool)

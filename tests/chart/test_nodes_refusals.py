@@ -28,6 +28,12 @@ def node_class(**values: object) -> Values:
         ("LLM312", "nodes.instanceTypes", nodes(instanceTypes=["g6e.xlarge", "g6f.4xlarge"])),
         ("LLM311", "nodes.instanceTypes", nodes(instanceTypes=["g6e.xlarge", "g7.2xlarge"])),
         ("LLM345", "nodes.tiers.spot.weight", merged(SPOT, nodes(tiers={"spot": {"weight": 10}}))),
+        ("LLM016", "nodes.spareReplicas", merged(PLATFORM, nodes(gpuLimit=4, spareReplicas=1))),
+        (
+            "LLM228",
+            "nodes.tiers.on-demand.nodes",
+            merged(nodes(tiers={"on-demand": {"nodes": 2}}), {"engine": {"replicas": 3}}),
+        ),
         (
             "LLM358",
             "nodes.nodeClass.capacityReservations",
@@ -134,6 +140,10 @@ def test_a_class_that_selects_nothing_is_refused(refusals: Refusals, key: str) -
         nodes(expireAfter="Never"),
         RESERVED,
         merged(RESERVED, nodes(tiers={"on-demand": {"enabled": False}})),
+        # Static pools are there before anything is bought, and have no weight that could be the same.
+        merged(RESERVED, nodes(tiers={"reserved": {"nodes": 1, "weight": 10}})),
+        merged(PLATFORM, nodes(tiers={"on-demand": {"nodes": 1}})),
+        nodes(spareReplicas=1),
         # Its class is another release's: what that selects is not known here.
         merged(nodes(tiers={"reserved": {"enabled": True}}), nodes(nodeClassRef={"name": "llm-gpu"})),
         nodes(disruption={"consolidateAfter": "1h30m", "nodes": "10%"}),
@@ -155,4 +165,7 @@ def test_what_is_right_is_taken(refusals: Refusals, values: Values) -> None:
 def test_a_known_cluster_without_karpenter_is_told_so(refusals: Refusals) -> None:
     lines = refusals(POOLS, api_versions=("v1/Pod",))
     assert {line.split(":")[0] for line in lines} == {"[LLM012] nodes.create", "[LLM012] nodes.nodeClass.create"}
+    (line,) = refusals({"nodes": {"spareReplicas": 1}}, api_versions=("v1/Pod",))
+    assert line.startswith("[LLM012] nodes.spareReplicas: ")
+    assert "CapacityBuffer" in line
     assert refusals(POOLS, api_versions=("v1/Pod", *API_VERSIONS)) == []

@@ -86,7 +86,8 @@ def test_batches_are_as_short_as_time_is_fast(tmp_path: Path) -> None:
     place.directory.mkdir(parents=True)
     spec = karpenter.process(place, LiveSettings.choose(Speed(20)))
     assert (spec.environment["BATCH_MAX_DURATION"], spec.environment["BATCH_IDLE_DURATION"]) == ("500ms", "50ms")
-    assert "=true" not in spec.environment["FEATURE_GATES"]
+    on = {each.partition("=")[0] for each in spec.environment["FEATURE_GATES"].split(",") if each.endswith("=true")}
+    assert on == {"StaticCapacity", "CapacityBuffer"}
 
 
 # --- What it does -----------------------------------------------------------------------------------------------------
@@ -323,6 +324,46 @@ def test_labels_of_awss_provider_choose(bench: Bench, requirement: dict[str, Any
     else:
         assert "requirements filtered out all available instance types" in bench.refusal(pod)
         assert bench.nodes(pool) == []
+
+
+@on_cluster
+def test_a_static_pool_has_its_nodes_before_any_pod_asks(bench: Bench) -> None:
+    pool = bench.pool(["g6.xlarge"], replicas=2, limits={"nodes": 3})
+    until(lambda: len(bench.nodes(pool)) == 2)
+    assert bench.runs(bench.pod(pool))["metadata"]["labels"][NODE_POOL] == pool
+    assert len(bench.nodes(pool)) == 2
+
+
+@on_cluster
+def test_a_node_stands_ready_for_the_next_replica(bench: Bench) -> None:
+    pool = bench.pool(["g6.xlarge"])
+    # As the chart renders it: a buffer of one, in the shape of a model that rests at zero.
+    container = {"name": "a", "image": "example.com/a", "resources": {"limits": {GPU: "1"}}}
+    template = {
+        "metadata": {"labels": {"app": pool}},
+        "spec": {"nodeSelector": {"bench": pool}, "containers": [container]},
+    }
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": pool},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": pool}}, "template": template},
+    }
+    buffer = {
+        "apiVersion": "autoscaling.x-k8s.io/v1beta1",
+        "kind": "CapacityBuffer",
+        "metadata": {"name": pool},
+        "spec": {"replicas": 1, "scalableRef": {"apiGroup": "apps", "kind": "Deployment", "name": pool}},
+    }
+    bench.api.create(deployment, "default")
+    try:
+        bench.api.create(buffer, "default")
+        until(lambda: len(bench.nodes(pool)) == 1)
+        [ready] = bench.nodes(pool)
+        assert bench.runs(bench.pod(pool))["metadata"]["name"] == ready["metadata"]["name"]
+    finally:
+        bench.api.delete("autoscaling.x-k8s.io/v1beta1", "CapacityBuffer", pool, "default")
+        bench.api.delete("apps/v1", "Deployment", pool, "default")
 
 
 @on_cluster

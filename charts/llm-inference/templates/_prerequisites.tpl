@@ -7,6 +7,8 @@ helm upgrade --install keda keda --repo https://kedacore.github.io/charts --vers
 helm upgrade --install monitoring kube-prometheus-stack --repo https://prometheus-community.github.io/helm-charts --version 88.6.4 --namespace monitoring --create-namespace --wait --set prometheus.prometheusSpec.serviceMonitorSelectorNilUsesHelmValues=false,prometheus.prometheusSpec.podMonitorSelectorNilUsesHelmValues=false,prometheus.prometheusSpec.ruleSelectorNilUsesHelmValues=false
 {{- else if has . (list "karpenter.sh" "karpenter.k8s.aws") -}}
 Karpenter 1.8 to 1.15, by https://karpenter.sh/docs/getting-started/
+{{- else if eq . "autoscaling.x-k8s.io" -}}
+Karpenter 1.14 or newer with its CRDs and the feature gate CapacityBuffer (settings.featureGates.capacityBuffer=true), or write nodes.spareReplicas 0
 {{- else if eq . "eks.amazonaws.com" -}}
 EKS Auto Mode, by https://docs.aws.amazon.com/eks/latest/userguide/automode.html (or write nodes.provider karpenter)
 {{- end -}}

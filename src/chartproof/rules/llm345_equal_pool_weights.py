@@ -17,7 +17,7 @@ def equal_pool_weights(document: Document, context: Context) -> Iterator[Finding
 
     What:
         A GPU pod of the release fits two pools with different capacity types or instance types and equal weight
-        (0 where none is written).
+        (0 where none is written). Static pools, which have no weight, are not meant.
 
     Why it hurts:
         Karpenter then chooses by name, not by the order that was meant: on-demand may be bought before spot.
@@ -33,7 +33,7 @@ def equal_pool_weights(document: Document, context: Context) -> Iterator[Finding
     """
     pool = pool_of(document, context.release)
     for other in gpu_pools_of(context.release) if is_gpu_pool(pool) else ():
-        if other.name <= pool.name or other.weight != pool.weight:
+        if other.name <= pool.name or other.weight != pool.weight or pool.static or other.static:
             continue
         same = (other.capacity_types, other.instances) == (pool.capacity_types, pool.instances)
         shared = [

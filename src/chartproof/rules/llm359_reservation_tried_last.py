@@ -38,7 +38,7 @@ def reservation_tried_last(document: Document, context: Context) -> Iterator[Fin
     if pool.static or not (_names_reserved(pool) and is_gpu_pool(pool)):
         return
     for other in gpu_pools_of(context.release):
-        if other.weight <= pool.weight or _names_reserved(other):
+        if other.weight <= pool.weight or other.static or _names_reserved(other):
             continue
         pods = [each for each in gpu_pods(context.release) if not mismatches(each, pool)]
         shared = [each for each in pods if not mismatches(each, other)]

@@ -70,9 +70,10 @@
 {{-   $messages = append $messages "[LLM016] engine.rollout.surgeReplicas: an update with neither an extra replica nor one less cannot proceed; write 1, or set engine.rollout.acceptDowntime" -}}
 {{- else if and .Values.nodes.create .Values.nodes.gpuLimit -}}
 {{-   $tiers := 0 -}}
-{{-   range $_, $tier := .Values.nodes.tiers -}}{{- if $tier.enabled -}}{{- $tiers = add1 $tiers -}}{{- end -}}{{- end -}}
+{{-   $static := false -}}
+{{-   range $_, $tier := .Values.nodes.tiers -}}{{- if $tier.enabled -}}{{- $tiers = add1 $tiers -}}{{- if $tier.nodes -}}{{- $static = true -}}{{- end -}}{{- end -}}{{- end -}}
 {{-   $needed := mul (add $derived.maxReplicas $derived.surgeReplicas) $derived.gpusPerReplica -}}
-{{-   if and $tiers (gt $needed (mul .Values.nodes.gpuLimit $tiers)) -}}
+{{-   if and $tiers (not $static) (gt $needed (mul .Values.nodes.gpuLimit $tiers)) -}}
 {{-     $messages = append $messages (printf "[LLM709] engine.rollout.surgeReplicas: an update at %d replicas needs %d GPUs, nodes.gpuLimit allows %d; raise the limit to %d, or set engine.rollout.acceptDowntime" (int64 $derived.maxReplicas) $needed (mul .Values.nodes.gpuLimit $tiers) (div (add $needed $tiers -1) $tiers)) -}}
 {{-   end -}}
 {{- end -}}

@@ -9,6 +9,16 @@
 {{- if and (eq $nodes.provider "karpenter") (eq (toString $nodes.nodeClassRef.group) "eks.amazonaws.com") -}}
 {{-   $messages = append $messages "[LLM352] nodes.nodeClassRef.group: a node class of EKS Auto Mode, while nodes.provider is karpenter; write nodes.provider autoMode" -}}
 {{- end -}}
+{{- if $nodes.spareReplicas -}}
+{{-   if not .Values.engine.enabled -}}
+{{-     $messages = append $messages "[LLM016] nodes.spareReplicas: this release has no model whose replicas a node could stand ready for; write it in the model's release" -}}
+{{-   else if $autoMode -}}
+{{-     $messages = append $messages "[LLM352] nodes.spareReplicas: EKS Auto Mode has no capacity buffers; write 0, and autoscaling.minReplicas one higher" -}}
+{{-   else if ne $nodes.provider "karpenter" -}}
+{{-     $messages = append $messages (printf "[LLM016] nodes.spareReplicas: only Karpenter makes nodes ahead, and nodes.provider is %s; write 0" $nodes.provider) -}}
+{{-   end -}}
+{{-   $messages = append $messages (include "llm-inference.prerequisite.violation" (dict "root" . "api" "autoscaling.x-k8s.io/v1beta1/CapacityBuffer" "key" "nodes.spareReplicas")) -}}
+{{- end -}}
 {{- if hasKey $nodes.labels (include "llm-inference.pool.label" .) -}}
 {{-   $messages = append $messages (printf "[LLM016] nodes.labels: `%s` is set by the chart; write its value in nodes.poolName" (include "llm-inference.pool.label" .)) -}}
 {{- end -}}
@@ -64,15 +74,21 @@
 {{- $nodes := .Values.nodes -}}
 {{- $pool := include "llm-inference.pool.name" . -}}
 {{- $weights := dict -}}
+{{- $static := list -}}
 {{- $tiers := 0 -}}
 {{- range $tier, $settings := $nodes.tiers -}}
 {{-   if $settings.enabled -}}
 {{-     $tiers = add1 $tiers -}}
 {{-     $weight := toString $settings.weight -}}
-{{-     if hasKey $weights $weight -}}
+{{-     if $settings.nodes -}}
+{{-       $static = append $static $tier -}}
+{{-       if eq $nodes.provider "autoMode" -}}
+{{-         $messages = append $messages (printf "[LLM352] nodes.tiers.%s.nodes: whether EKS Auto Mode keeps a fixed count of nodes is not documented; write null" $tier) -}}
+{{-       end -}}
+{{-     else if hasKey $weights $weight -}}
 {{-       $messages = append $messages (printf "[LLM345] nodes.tiers.%s.weight: %s is also the weight of %s, so Karpenter tries them in no stated order; write another" $tier $weight (get $weights $weight)) -}}
 {{-     end -}}
-{{-     $_ := set $weights $weight $tier -}}
+{{-     if not $settings.nodes }}{{ $_ := set $weights $weight $tier }}{{ end -}}
 {{-     $name := printf "%s-%s" $pool $tier -}}
 {{-     if or (gt (len $name) 63) (not (regexMatch "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" $name)) -}}
 {{-       $messages = append $messages (printf "[LLM009] nodes.poolName: the pool would be named `%s`, which is no label value of at most 63 characters; write a shorter one" $name) -}}
@@ -83,7 +99,7 @@
 {{- range $tier, $settings := $nodes.tiers -}}
 {{-   range $name := $reserved -}}
 {{-     $first := get $nodes.tiers $name -}}
-{{-     if and $settings.enabled (not (has $tier $reserved)) (gt (int $settings.weight) (int $first.weight)) -}}
+{{-     if and $settings.enabled (not (has $tier $reserved)) (not $first.nodes) (not $settings.nodes) (gt (int $settings.weight) (int $first.weight)) -}}
 {{-       $messages = append $messages (printf "[LLM359] nodes.tiers.%s.weight: tier %s with weight %d is tried first, so reserved GPUs stand idle while others are bought; write more than that" $name $tier (int $settings.weight)) -}}
 {{-     end -}}
 {{-   end -}}
@@ -107,12 +123,20 @@
 {{- if not (or $nodes.nodeClassRef.name $nodes.nodeClass.create) -}}
 {{-   $messages = append $messages "[LLM314] nodes.nodeClassRef.name: the pools need a node class; name an existing one, or set nodes.nodeClass.create" -}}
 {{- end -}}
-{{- if not (or .Values.engine.enabled $nodes.gpuLimit) -}}
+{{- if not (or .Values.engine.enabled $nodes.gpuLimit (eq (len $static) (int $tiers))) -}}
 {{-   $messages = append $messages "[LLM343] nodes.gpuLimit: without a model there is nothing to derive it from, and a pool without limit has an unbounded bill; write the most GPUs of one tier" -}}
 {{- end -}}
-{{- if and .Values.engine.enabled $nodes.gpuLimit -}}
+{{- if .Values.engine.enabled -}}
 {{-   $needed := mul .Derived.maxReplicas .Derived.gpusPerReplica -}}
-{{-   if gt (int $needed) (int (mul $nodes.gpuLimit $tiers)) -}}
+{{-   if and $static (or $nodes.gpuLimit (eq (len $static) (int $tiers))) -}}
+{{-     $largest := 1 -}}
+{{-     range $_, $instance := .Catalog.instances }}{{ $largest = max $largest $instance.gpuCount }}{{ end -}}
+{{-     $allowed := mul ($nodes.gpuLimit | default 0) (sub $tiers (len $static)) -}}
+{{-     range $static }}{{ $allowed = add $allowed (mul $largest (get $nodes.tiers .).nodes) }}{{ end -}}
+{{-     if gt (int $needed) (int $allowed) -}}
+{{-       $messages = append $messages (printf "[LLM228] nodes.tiers.%s.nodes: %d replicas of %d GPU(s) do not fit the %d GPUs that the tiers may have; write more nodes, or enable a tier that follows the pods" (first $static) (int .Derived.maxReplicas) (int .Derived.gpusPerReplica) (int $allowed)) -}}
+{{-     end -}}
+{{-   else if and $nodes.gpuLimit (not $static) (gt (int $needed) (int (mul $nodes.gpuLimit $tiers))) -}}
 {{-     $messages = append $messages (printf "[LLM228] nodes.gpuLimit: %d replicas of %d GPU(s) do not fit %d tier(s) of %d; write at least %d" (int .Derived.maxReplicas) (int .Derived.gpusPerReplica) (int $tiers) (int $nodes.gpuLimit) (int (include "llm-inference.nodes.gpusNeeded" .))) -}}
 {{-   end -}}
 {{- end -}}

@@ -71,10 +71,15 @@ _OPTIONAL_LABELS = (
 
 _BATCH_SECONDS, _BATCH_IDLE_SECONDS = 10.0, 1.0
 _MEMORY_BYTES = 256 * 1024**2
-_GATES = (
-    *("NodeRepair", "ReservedCapacity", "SpotToSpotConsolidation"),
-    *("NodeOverlay", "StaticCapacity", "CapacityBuffer"),
-)
+#: On where the chart has a value for it. Reservations need labels that only AWS's provider tells the scheduler of.
+_GATES = {
+    "NodeRepair": False,
+    "ReservedCapacity": False,
+    "SpotToSpotConsolidation": False,
+    "NodeOverlay": False,
+    "StaticCapacity": True,
+    "CapacityBuffer": True,
+}
 _POLICY_SECONDS, _POLICY_PAUSE_SECONDS = 15, 0.1
 _NODE_CLAIM = ("karpenter.sh/v1", "NodeClaim")
 
@@ -103,7 +108,7 @@ def process(
             "LOG_LEVEL": log_level,
             "DISABLE_LEADER_ELECTION": "true",
             "SYSTEM_NAMESPACE": "kube-system",
-            "FEATURE_GATES": ",".join(f"{each}=false" for each in _GATES),
+            "FEATURE_GATES": ",".join(f"{gate}={str(on).lower()}" for gate, on in _GATES.items()),
             "BATCH_MAX_DURATION": _go_duration(pace.real(_BATCH_SECONDS)),
             "BATCH_IDLE_DURATION": _go_duration(pace.real(_BATCH_IDLE_SECONDS)),
             "MEMORY_LIMIT": str(_MEMORY_BYTES),
