@@ -196,7 +196,11 @@ def _report(api: Api, body: Body, path: str) -> None:
         wanted.pop(GPU, None)  # the machine did not find it
     have = dig(body, "status", "capacity", default={})
     if any(key not in have or parse_quantity(have[key]) != parse_quantity(value) for key, value in wanted.items()):
-        api.patch(path, {"status": {"capacity": wanted}})
+        try:
+            api.patch(path, {"status": {"capacity": wanted}})
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:  # gone since it was listed
+                raise
 
 
 def machine_capacity(instance_type: str) -> dict[str, str]:
