@@ -100,6 +100,19 @@ def test_drain_is_an_option_from_the_version_that_has_it(render: Render, version
     assert engine(render(G6E, {"engine": {"version": version}})).option("--shutdown-timeout") == expected
 
 
+@pytest.mark.parametrize(
+    ("types", "dtype"),
+    [(["g6e.2xlarge"], "auto"), (["g4dn.2xlarge"], "float16"), (["g6.2xlarge", "g4dn.2xlarge"], "float16")],
+)
+def test_gpus_without_bfloat16_compute_in_float16_on_every_node_of_the_pool(
+    render: Render, types: list[str], dtype: str
+) -> None:
+    small = {"model": {"id": "meta-llama/Llama-3.1-8B-Instruct", "precision": "awq-int4"}}
+    token = {"huggingFaceToken": {"existingSecret": "huggingface"}}
+    values = {"engine": {"maxModelLen": 4096, **token}, "nodes": {"instanceTypes": types}}
+    assert engine(render(small, values)).option("--dtype") == dtype
+
+
 def test_gpu_limit_equals_request_and_parallel_size(render: Render) -> None:
     resources = engine(render(FOUR_GPUS)).container["resources"]
     assert resources["requests"]["nvidia.com/gpu"] == resources["limits"]["nvidia.com/gpu"] == 4

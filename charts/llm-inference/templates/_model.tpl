@@ -78,6 +78,8 @@
 {{-   $least := 0.0 -}}
 {{-   if hasPrefix "fp8" $precision -}}{{- $least = 8.9 -}}
 {{-   else if hasPrefix "nvfp4" $precision -}}{{- $least = 10.0 -}}
+{{- /* vLLM has kernels of AWQ for Turing beside Marlin's (vllm-project/vllm#1252), and Marlin's too since #29901. */ -}}
+{{-   else if and (hasPrefix "awq" $precision) (eq $engine.type "vllm") -}}{{- $least = 7.5 -}}
 {{-   else if regexMatch "awq|gptq|int4|int8|mxfp4|w4a16|w8a8" $precision -}}{{- $least = 8.0 -}}
 {{-   end -}}
 {{-   if lt $capability $least -}}

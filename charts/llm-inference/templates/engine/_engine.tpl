@@ -23,6 +23,21 @@ the user's.
 {{- concat $arguments .Values.engine.extraArgs | toJson -}}
 {{- end -}}
 
+{{/*
+Data type of activations: the value; for `auto` float16 where replicas may get a GPU without bfloat16 (below compute
+capability 8.0). The engine would fall back to it there by itself, and on the other GPUs of the pool it would not.
+*/}}
+{{- define "llm-inference.engine.dtype" -}}
+{{- $dtype := .Values.engine.dtype -}}
+{{- if eq $dtype "auto" -}}
+{{-   range .Derived.candidateTypes -}}
+{{-     $gpu := get $.Catalog.gpus (get $.Catalog.instances .).gpu -}}
+{{-     if lt (float64 $gpu.computeCapability) 8.0 }}{{ $dtype = "float16" }}{{ end -}}
+{{-   end -}}
+{{- end -}}
+{{- $dtype -}}
+{{- end -}}
+
 {{/* Where probes ask whether the engine takes requests; liveness asks `healthPath` of the catalog. */}}
 {{- define "llm-inference.engine.readyPath" -}}
 {{- if include "llm-inference.engine.can" (dict "root" . "ability" "readyEndpoint") -}}

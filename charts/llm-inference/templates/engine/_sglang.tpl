@@ -12,7 +12,7 @@
       "--port" (toString (int64 $engine.port))
       "--enable-metrics"
       "--mem-fraction-static" (toString $derived.memFractionStatic)
-      "--dtype" $engine.dtype
+      "--dtype" (include "llm-inference.engine.dtype" .)
       "--kv-cache-dtype" (get $facts.kvCacheDtypes $engine.kvCacheDtype | default "auto")
       "--tp-size" (toString (int64 $engine.tensorParallelSize))
       "--pp-size" (toString (int64 $engine.pipelineParallelSize)) -}}

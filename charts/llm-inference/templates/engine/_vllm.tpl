@@ -13,7 +13,7 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
 {{- $arguments = concat $arguments (list
       "--port" (toString (int64 $engine.port))
       "--gpu-memory-utilization" (toString $engine.gpuMemoryUtilization)
-      "--dtype" $engine.dtype
+      "--dtype" (include "llm-inference.engine.dtype" .)
       "--kv-cache-dtype" $engine.kvCacheDtype
       "--tensor-parallel-size" (toString (int64 $engine.tensorParallelSize))
       "--pipeline-parallel-size" (toString (int64 $engine.pipelineParallelSize))) -}}
