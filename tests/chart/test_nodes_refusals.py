@@ -6,7 +6,7 @@ import pytest
 
 from chartproof.helm import API_VERSIONS
 from tests.chart.conftest import Refusals, Values, merged
-from tests.chart.test_nodes import AL2023, CLASS, POOLS, RESERVED, SPOT
+from tests.chart.test_nodes import AL2023, CLASS, POOLS, RESERVED, SNAPSHOT, SPOT
 
 PLATFORM: Values = {"engine": {"enabled": False}}
 
@@ -28,6 +28,17 @@ def node_class(**values: object) -> Values:
         ("LLM312", "nodes.instanceTypes", nodes(instanceTypes=["g6e.xlarge", "g6f.4xlarge"])),
         ("LLM311", "nodes.instanceTypes", nodes(instanceTypes=["g6e.xlarge", "g7.2xlarge"])),
         ("LLM345", "nodes.tiers.spot.weight", merged(SPOT, nodes(tiers={"spot": {"weight": 10}}))),
+        (
+            "LLM331",
+            "nodes.nodeClass.dataVolume.snapshotId",
+            merged(SNAPSHOT, node_class(instanceStoreRaid0=True)),
+        ),
+        ("LLM016", "nodes.nodeClass.dataVolume.snapshotId", merged(SNAPSHOT, AL2023)),
+        (
+            "LLM019",
+            "nodes.nodeClass.dataVolume.initializationMebibytesPerSecond",
+            node_class(dataVolume={"initializationMebibytesPerSecond": 300}),
+        ),
         ("LLM016", "nodes.spareReplicas", merged(PLATFORM, nodes(gpuLimit=4, spareReplicas=1))),
         (
             "LLM228",
@@ -144,6 +155,7 @@ def test_a_class_that_selects_nothing_is_refused(refusals: Refusals, key: str) -
         merged(RESERVED, nodes(tiers={"reserved": {"nodes": 1, "weight": 10}})),
         merged(PLATFORM, nodes(tiers={"on-demand": {"nodes": 1}})),
         nodes(spareReplicas=1),
+        SNAPSHOT,
         # Its class is another release's: what that selects is not known here.
         merged(nodes(tiers={"reserved": {"enabled": True}}), nodes(nodeClassRef={"name": "llm-gpu"})),
         nodes(disruption={"consolidateAfter": "1h30m", "nodes": "10%"}),

@@ -273,6 +273,17 @@
 {{- if gt (float64 $data.throughput) (mulf (float64 $data.iops) (float64 $gp3.throughputPerIops)) -}}
 {{-   $messages = append $messages (printf "[LLM329] nodes.nodeClass.dataVolume.iops: gp3 gives a quarter MiB/s per operation, so %d are too few for %d MiB/s; write at least %d, or null" (int $data.iops) (int $data.throughput) (int (ceil (divf (float64 $data.throughput) (float64 $gp3.throughputPerIops))))) -}}
 {{- end -}}
+{{- if $class.dataVolume.snapshotId -}}
+{{-   if eq .Values.nodes.provider "autoMode" -}}
+{{-     $messages = append $messages "[LLM352] nodes.nodeClass.dataVolume.snapshotId: EKS Auto Mode makes its volumes itself; write nothing, or nodes.provider karpenter" -}}
+{{-   else if ne $class.family "bottlerocket" -}}
+{{-     $messages = append $messages (printf "[LLM016] nodes.nodeClass.dataVolume.snapshotId: the one volume of %s is also the system's, and a snapshot would take its place; write nothing, or family bottlerocket" $class.family) -}}
+{{-   else if $class.instanceStoreRaid0 -}}
+{{-     $messages = append $messages "[LLM331] nodes.nodeClass.dataVolume.snapshotId: RAID0 of the local disks hides the images of the snapshot; write instanceStoreRaid0 false, or no snapshot" -}}
+{{-   end -}}
+{{- else if $class.dataVolume.initializationMebibytesPerSecond -}}
+{{-   $messages = append $messages "[LLM019] nodes.nodeClass.dataVolume.initializationMebibytesPerSecond: there is no snapshot to fill the volume from; write snapshotId, or null" -}}
+{{- end -}}
 {{- if eq .Values.nodes.provider "autoMode" -}}
 {{- /* Bounds of ephemeralStorage, https://docs.aws.amazon.com/eks/latest/userguide/create-node-class.html. */ -}}
 {{-   if or (lt (int $data.throughput) 125) (gt (int $data.throughput) 1000) -}}
