@@ -13,11 +13,11 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* Labels of an object: dict root, component. */}}
+{{/* Labels of an object: dict root, component, and version where it is not the engine's. */}}
 {{- define "llm-inference.labels" -}}
 {{ include "llm-inference.selectorLabels" . }}
 app.kubernetes.io/part-of: llm-inference
-app.kubernetes.io/version: {{ .root.Derived.engineVersion | quote }}
+app.kubernetes.io/version: {{ get . "version" | default .root.Derived.engineVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ include "llm-inference.chart" .root }}
 {{- with .root.Values.commonLabels }}

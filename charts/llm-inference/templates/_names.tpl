@@ -40,9 +40,19 @@ become one): 63 - 9 = 54 bounds the first, and 46 leaves room for short suffixes
 {{- include "llm-inference.fullname" . -}}
 {{- end -}}
 
+{{/* Name of the gateway's Deployment, Service, ConfigMap. */}}
+{{- define "llm-inference.gateway.name" -}}
+{{- include "llm-inference.fullname" . }}-gateway
+{{- end -}}
+
 {{/* Name of the ServiceAccount of engine and weights pods. */}}
 {{- define "llm-inference.serviceAccount.name" -}}
 {{- .Values.serviceAccount.name | default (ternary (include "llm-inference.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{/* Name of the ServiceAccount of the gateway's pods. */}}
+{{- define "llm-inference.gateway.serviceAccount.name" -}}
+{{- .Values.gateway.serviceAccount.name | default (ternary (include "llm-inference.gateway.name" .) "default" .Values.gateway.serviceAccount.create) -}}
 {{- end -}}
 
 {{/* Name of the node pool: value of the label that ties pods and nodes together. */}}

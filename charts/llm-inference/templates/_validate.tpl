@@ -7,7 +7,7 @@ contradiction: `[LLM###] <values key>: <what is wrong>; <what to write>`. The id
 */}}
 {{- define "llm-inference.validate" -}}
 {{- $lines := list -}}
-{{- range $component := list "model" "engine" "weights" "security" "autoscaling" "nodes" "observability" -}}
+{{- range $component := list "model" "engine" "weights" "security" "autoscaling" "nodes" "observability" "gateway" -}}
 {{-   range include (printf "llm-inference.%s.violations" $component) $ | splitList "\n" -}}
 {{-     with trim . -}}{{- $lines = append $lines . -}}{{- end -}}
 {{-   end -}}

@@ -1,0 +1,131 @@
+{{/*
+LiteLLM's config.yaml. Every tier of a model is a model group of its own: the first has the model's name, the others are
+its fallbacks in their order. Within a tier requests are shared by weight.
+
+A target is never asked twice for one request: a retry would ask what just failed, while the next tier waits. A stream
+that has begun is never repeated (LiteLLM falls over only before the first token); it ends with an error event.
+*/}}
+{{- define "llm-inference.gateway.litellm" -}}
+{{- $values := .Values.gateway -}}
+{{- $failover := $values.failover -}}
+{{- $targets := list -}}
+{{- $fallbacks := list -}}
+{{- $mostTiers := 1 -}}
+{{- $checked := false -}}
+{{- range $name, $model := .Gateway.models -}}
+{{-   $tiers := include "llm-inference.gateway.tiers" $model.targets | fromJsonArray -}}
+{{-   $mostTiers = max $mostTiers (len $tiers) -}}
+{{-   $further := list -}}
+{{-   range $index, $tier := $tiers -}}
+{{-     $group := include "llm-inference.gateway.group" (dict "model" $name "index" $index) -}}
+{{-     $peers := 0 -}}
+{{-     if $index }}{{ $further = append $further $group }}{{ end -}}
+{{-     range $target := $model.targets -}}
+{{-       if eq (int $target.tier) (int $tier) -}}
+{{-         $peers = add1 $peers -}}
+{{-       end -}}
+{{-     end -}}
+{{-     range $target := $model.targets -}}
+{{-       if eq (int $target.tier) (int $tier) -}}
+{{-         if $target.healthCheck }}{{ $checked = true }}{{ end -}}
+{{-         $targets = append $targets (include "llm-inference.gateway.litellm.target" (dict "root" $ "model" $name "group" $group "target" $target "policy" (and (eq (int $peers) 1) (lt (add1 $index) (len $tiers)))) | fromYaml) -}}
+{{-       end -}}
+{{-     end -}}
+{{-   end -}}
+{{-   if $further }}{{ $fallbacks = append $fallbacks (dict $name $further) }}{{ end -}}
+{{- end -}}
+{{- $general := dict "master_key" "os.environ/LITELLM_MASTER_KEY" -}}
+{{- if $checked -}}
+{{-   $_ := set $general "background_health_checks" true -}}
+{{-   $_ := set $general "health_check_interval" (int64 $failover.healthCheckSeconds) -}}
+{{- end -}}
+{{- $router := dict
+      "routing_strategy" "simple-shuffle"
+      "num_retries" 0
+      "max_fallbacks" $mostTiers
+      "cooldown_time" (int64 $failover.cooldownSeconds)
+      "fallbacks" $fallbacks -}}
+{{- if $checked }}{{ $_ := set $router "enable_health_check_routing" true }}{{ end -}}
+{{- $text := toYaml (dict
+      "model_list" $targets
+      "litellm_settings" (dict
+        "callbacks" (list "prometheus")
+        "prometheus_exclude_labels" (list "client_ip" "user_agent")
+        "num_retries" 0
+        "request_timeout" .Gateway.answerSeconds
+        "json_logs" true
+        "drop_params" true
+        "require_auth_for_metrics_endpoint" false)
+      "router_settings" $router
+      "general_settings" $general) -}}
+{{- /* 6e-08 is a number for Go and a string for PyYAML, which wants a dot. */ -}}
+{{- regexReplaceAll "(?m): ([0-9]+)e-([0-9]+)$" $text ": ${1}.0e-${2}" -}}
+{{- end -}}
+
+{{/* Name of the group of a model's tier: dict model, index (0 is the first). */}}
+{{- define "llm-inference.gateway.group" -}}
+{{ .model }}{{ if .index }}-tier-{{ add1 .index }}{{ end }}
+{{- end -}}
+
+{{/* An entry of model_list: dict root, model, group, target, policy (whether failures are counted). Prices of the values are per million tokens. */}}
+{{- define "llm-inference.gateway.litellm.target" -}}
+{{- $failover := .root.Values.gateway.failover -}}
+{{- $target := .target -}}
+{{- $parameters := dict
+      "weight" (int64 $target.weight)
+      "max_retries" 0
+      "timeout" .root.Gateway.answerSeconds
+      "stream_timeout" (int64 $failover.timeoutSeconds)
+      "input_cost_per_token" (divf (float64 $target.inputDollarsPerMillionTokens) 1000000.0)
+      "output_cost_per_token" (divf (float64 $target.outputDollarsPerMillionTokens) 1000000.0) -}}
+{{- if eq $target.type "bedrock" -}}
+{{-   $_ := set $parameters "model" (printf "bedrock/%s" $target.model) -}}
+{{-   $_ := set $parameters "aws_region_name" $target.region -}}
+{{- else -}}
+{{-   $_ := set $parameters "model" (printf "openai/%s" $target.model) -}}
+{{-   $_ := set $parameters "api_base" $target.url -}}
+{{-   $key := "none" -}}
+{{-   if $target.existingSecret }}{{ $key = printf "os.environ/%s" (include "llm-inference.gateway.keyVariable" (dict "target" $target)) }}{{ end -}}
+{{-   $_ := set $parameters "api_key" $key -}}
+{{- end -}}
+{{- $information := dict
+      "id" (printf "%s.%s" .model $target.name)
+      "disable_background_health_check" (not $target.healthCheck) -}}
+{{- if .policy -}}
+{{- /* LiteLLM never leaves a target without peers alone, unless a policy names the errors that count. The last tier is always asked. */ -}}
+{{-   $allowed := int64 $failover.allowedFails -}}
+{{-   $_ := set $information "allowed_fails_policy" (dict
+        "InternalServerErrorAllowedFails" $allowed
+        "BadGatewayErrorAllowedFails" $allowed
+        "ServiceUnavailableErrorAllowedFails" $allowed
+        "TimeoutErrorAllowedFails" $allowed) -}}
+{{- end -}}
+{{- toYaml (dict "model_name" .group "litellm_params" $parameters "model_info" $information) -}}
+{{- end -}}
+
+{{/* Command line. The image's entrypoint is the proxy. */}}
+{{- define "llm-inference.gateway.litellm.arguments" -}}
+- "--config"
+- "{{ .Gateway.directory }}/{{ .Gateway.file }}"
+- "--port"
+- "{{ .Gateway.port }}"
+{{- end -}}
+
+{{- define "llm-inference.gateway.litellm.environment" -}}
+- name: LITELLM_MASTER_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.gateway.masterKey.existingSecret | quote }}
+      key: {{ .Values.gateway.masterKey.key | quote }}
+# The price list of its release, not one from the internet at every start.
+- name: LITELLM_LOCAL_MODEL_COST_MAP
+  value: "True"
+# The configuration is this release's; the page that edits it stays off.
+- name: DISABLE_ADMIN_UI
+  value: "True"
+# Share of failures from which one target among several is left alone.
+- name: DEFAULT_FAILURE_THRESHOLD_PERCENT
+  value: {{ divf (float64 .Values.gateway.failover.errorRatePercent) 100.0 | quote }}
+- name: HOME
+  value: /tmp
+{{- end -}}
