@@ -42,6 +42,10 @@ RESERVED: Values = {
 SNAPSHOT: Values = {
     "nodes": {"nodeClass": {"instanceStoreRaid0": False, "dataVolume": {"snapshotId": "snap-0123456789abcdef0"}}}
 }
+SHARED: Values = {
+    "nodes": {"nodeClass": {"timeSlicing": {"replicas": 2}}},
+    "engine": {"gpuMemoryUtilization": 0.48, "maxModelLen": 2048},
+}
 AL2023: Values = {"nodes": {"nodeClass": {"family": "al2023"}}}
 
 
@@ -188,6 +192,19 @@ def test_provider_existing_makes_no_nodes_and_still_places_the_pods(render: Rend
     (deployment,) = release.of_kind("Deployment")
     assert deployment.pod_template is not None
     assert deployment.pod_template.spec["tolerations"]
+
+
+def test_bottlerocket_shares_gpus_under_their_own_name_and_only_where_asked(render: Render) -> None:
+    plain = tomllib.loads(node_class(render(POOLS)).get("spec", "userData"))["settings"]
+    assert "kubelet-device-plugins" not in plain, "nodes without GPU do not boot with it"
+    found = tomllib.loads(node_class(render(POOLS, SHARED)).get("spec", "userData"))["settings"]
+    assert found.pop("kubelet-device-plugins") == {
+        "nvidia": {
+            "device-sharing-strategy": "time-slicing",
+            "time-slicing": {"replicas": 2, "rename-by-default": False, "fail-requests-greater-than-one": True},
+        }
+    }
+    assert found == plain
 
 
 def test_a_preloaded_data_volume_is_made_of_the_snapshot_and_filled_at_once(render: Render) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from chartproof.helm import API_VERSIONS
 from tests.chart.conftest import Refusals, Values, merged
-from tests.chart.test_nodes import AL2023, CLASS, POOLS, RESERVED, SNAPSHOT, SPOT
+from tests.chart.test_nodes import AL2023, CLASS, POOLS, RESERVED, SHARED, SNAPSHOT, SPOT
 
 PLATFORM: Values = {"engine": {"enabled": False}}
 
@@ -38,6 +38,22 @@ def node_class(**values: object) -> Values:
             "LLM019",
             "nodes.nodeClass.dataVolume.initializationMebibytesPerSecond",
             node_class(dataVolume={"initializationMebibytesPerSecond": 300}),
+        ),
+        ("LLM016", "nodes.nodeClass.timeSlicing.replicas", merged(SHARED, AL2023)),
+        ("LLM362", "engine.gpuMemoryUtilization", merged(SHARED, {"engine": {"gpuMemoryUtilization": 0.55}})),
+        (
+            "LLM338",
+            "nodes.nodeClass.timeSlicing.replicas",
+            merged(
+                SHARED,
+                {"engine": {"tensorParallelSize": 4, "resources": {"cpu": "32"}}},
+                nodes(instanceTypes=["g6e.12xlarge"]),
+            ),
+        ),
+        (
+            "LLM362",
+            "engine.gpuMemoryUtilization",
+            merged(AL2023, {"device-plugin": {"enabled": True, "timeSlicing": {"replicas": 2}}}),
         ),
         ("LLM016", "nodes.spareReplicas", merged(PLATFORM, nodes(gpuLimit=4, spareReplicas=1))),
         (
@@ -156,6 +172,7 @@ def test_a_class_that_selects_nothing_is_refused(refusals: Refusals, key: str) -
         merged(PLATFORM, nodes(tiers={"on-demand": {"nodes": 1}})),
         nodes(spareReplicas=1),
         SNAPSHOT,
+        SHARED,
         # Its class is another release's: what that selects is not known here.
         merged(nodes(tiers={"reserved": {"enabled": True}}), nodes(nodeClassRef={"name": "llm-gpu"})),
         nodes(disruption={"consolidateAfter": "1h30m", "nodes": "10%"}),

@@ -172,6 +172,35 @@ def test_feature_discovery_comes_only_when_asked_for(render: Render) -> None:
     assert [each["name"] for each in containers] == ["device-plugin", "gpu-feature-discovery"]
 
 
+def test_a_shared_gpu_keeps_its_name_and_nobody_gets_two_shares(render: Render) -> None:
+    share = {"engine": {"gpuMemoryUtilization": 0.45, "maxModelLen": 2048}}
+    shared = {"device-plugin": {"timeSlicing": {"replicas": 2}}}
+    configurations = []
+    for values in ({}, shared):
+        release = render(PLUGIN, AL2023, share, {"nodes": {"instanceTypes": ["g6e.xlarge"]}}, values)
+        document = daemon_set(release)
+        (container,) = pod_of(document)["containers"]
+        (path,) = [each["value"] for each in container["env"] if each["name"] == "CONFIG_FILE"]
+        directory, name = path.rsplit("/", 1)
+        (mount,) = [each for each in container["volumeMounts"] if each["mountPath"] == directory]
+        (volume,) = [each for each in pod_of(document)["volumes"] if each["name"] == mount["name"]]
+        found = release.find("ConfigMap", volume["configMap"]["name"])
+        assert found is not None
+        assert document.pod_template is not None
+        checksum = document.pod_template.annotations["checksum/config"]
+        configurations.append((yaml.safe_load(found.get("data", name)), checksum))
+    (plain, before), (sharing, after) = configurations
+    assert plain == {"version": "v1", "flags": {"migStrategy": "none", "failOnInitError": True}}
+    assert sharing["sharing"] == {
+        "timeSlicing": {
+            "renameByDefault": False,
+            "failRequestsGreaterThanOne": True,
+            "resources": [{"name": "nvidia.com/gpu", "replicas": 2}],
+        }
+    }
+    assert before != after, "a new configuration must restart the plugin"
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_images_are_pinned_and_a_digest_wins(render: Render, name: str) -> None:
     (container,) = pod_of(daemon_set(render(AL2023, {name: {"enabled": True}})))["containers"]

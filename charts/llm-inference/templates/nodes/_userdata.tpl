@@ -22,6 +22,17 @@ concurrent-download-chunk-size = "{{ .soci.concurrentDownloadChunkSize }}"
 max-concurrent-unpacks = -1
 max-concurrent-unpacks-per-image = {{ .soci.maxConcurrentUnpacksPerImage }}
 discard-unpacked-layers = true
+{{- if gt (int .timeSlicing.replicas) 1 }}
+
+[settings.kubelet-device-plugins.nvidia]
+device-sharing-strategy = "time-slicing"
+
+# Renamed by default, which leaves pods that ask for nvidia.com/gpu without any.
+[settings.kubelet-device-plugins.nvidia.time-slicing]
+replicas = {{ .timeSlicing.replicas }}
+rename-by-default = false
+fail-requests-greater-than-one = true
+{{- end }}
 {{- end -}}
 {{- end -}}
 

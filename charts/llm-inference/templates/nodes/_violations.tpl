@@ -40,7 +40,7 @@
 {{-   $api := ternary "eks.amazonaws.com/v1/NodeClass" "karpenter.k8s.aws/v1/EC2NodeClass" $autoMode -}}
 {{-   $messages = append $messages (include "llm-inference.prerequisite.violation" (dict "root" . "api" $api "key" "nodes.nodeClass.create")) -}}
 {{- end -}}
-{{- $messages = concat $messages (include "llm-inference.nodes.violations.subcharts" . | fromJsonArray) -}}
+{{- $messages = concat $messages (include "llm-inference.nodes.violations.subcharts" . | fromJsonArray) (include "llm-inference.nodes.violations.sharing" . | fromJsonArray) -}}
 {{- compact $messages | join "\n" -}}
 {{- end -}}
 
@@ -210,6 +210,14 @@
 {{-     $messages = append $messages "[LLM357] nodes.nodeClass.capacityReservations: a term with ownerId alone, which the API server refuses; write tags beside it" -}}
 {{-   end -}}
 {{- end -}}
+{{- $sharing := int $class.timeSlicing.replicas -}}
+{{- if gt $sharing 1 -}}
+{{-   if eq .Values.nodes.provider "autoMode" -}}
+{{-     $messages = append $messages "[LLM352] nodes.nodeClass.timeSlicing.replicas: EKS Auto Mode shares no GPU; write 1, or nodes.provider karpenter" -}}
+{{-   else if ne $class.family "bottlerocket" -}}
+{{-     $messages = append $messages (printf "[LLM016] nodes.nodeClass.timeSlicing.replicas: the plugin of %s is the one in this chart; write 1, and device-plugin.timeSlicing.replicas %d" $class.family $sharing) -}}
+{{-   end -}}
+{{- end -}}
 {{- if and (eq .Values.nodes.provider "autoMode") $class.amiVersion -}}
 {{-   $messages = append $messages "[LLM352] nodes.nodeClass.amiVersion: EKS Auto Mode chooses the image itself; write null, or nodes.provider karpenter" -}}
 {{- end -}}
@@ -295,6 +303,24 @@
 {{- end -}}
 {{- if gt (int64 $data.iops) (mul $gibibytes $gp3.iopsPerGibibyte) -}}
 {{-   $messages = append $messages (printf "[LLM329] nodes.nodeClass.dataVolume.iops: gp3 gives at most %d operations per second and GiB, so %d need a larger volume than %s; write less" (int $gp3.iopsPerGibibyte) (int $data.iops) $data.size) -}}
+{{- end -}}
+{{- toJson $messages -}}
+{{- end -}}
+
+{{/* A model whose GPU is shared by its own release. */}}
+{{- define "llm-inference.nodes.violations.sharing" -}}
+{{- $messages := list -}}
+{{- $plugin := get .Values "device-plugin" | default dict -}}
+{{- $shares := dict "nodes.nodeClass.timeSlicing.replicas" (ternary .Values.nodes.nodeClass.timeSlicing.replicas 1 (not (empty (include "llm-inference.nodes.class.enabled" .)))) -}}
+{{- if $plugin.enabled }}{{ $_ := set $shares "device-plugin.timeSlicing.replicas" (dig "timeSlicing" "replicas" 1 $plugin) }}{{ end -}}
+{{- range $key, $replicas := $shares -}}
+{{-   if and (gt (int $replicas) 1) $.Values.engine.enabled -}}
+{{-     if gt (int $.Derived.gpusPerReplica) 1 -}}
+{{-       $messages = append $messages (printf "[LLM338] %s: a replica of %d GPUs cannot have shares of them, the plugin refuses more than one; write 1, or a model on one GPU" $key (int $.Derived.gpusPerReplica)) -}}
+{{-     else if gt (mulf (float64 $.Values.engine.gpuMemoryUtilization) (float64 $replicas)) 1.0 -}}
+{{-       $messages = append $messages (printf "[LLM362] engine.gpuMemoryUtilization: %v times the %d engines on one GPU is more than its memory, and all but the first fail to start; write at most %.2f" $.Values.engine.gpuMemoryUtilization (int $replicas) (divf (floor (divf 100 (float64 $replicas))) 100)) -}}
+{{-     end -}}
+{{-   end -}}
 {{- end -}}
 {{- toJson $messages -}}
 {{- end -}}

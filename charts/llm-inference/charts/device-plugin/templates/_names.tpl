@@ -31,3 +31,24 @@ requests:
 limits:
   memory: {{ .Values.resources.memory }}
 {{- end }}
+
+{{/*
+Configuration of the plugin. The resource keeps its name when it is shared: pods, pools and limits know nvidia.com/gpu only.
+Two shares of one GPU are no more than one, so that nobody may ask for them.
+*/}}
+{{- define "device-plugin.config" -}}
+version: v1
+flags:
+  migStrategy: {{ .Values.migStrategy }}
+  # On a node whose driver is not up yet, stop and be restarted instead of serving no GPU for ever.
+  failOnInitError: true
+{{- if gt (int .Values.timeSlicing.replicas) 1 }}
+sharing:
+  timeSlicing:
+    renameByDefault: false
+    failRequestsGreaterThanOne: true
+    resources:
+      - name: nvidia.com/gpu
+        replicas: {{ .Values.timeSlicing.replicas }}
+{{- end }}
+{{- end }}
