@@ -53,7 +53,7 @@ smallest number there is and the autoscaler then goes to its minimum.
 {{- /* The trigger's value is the number of replicas to keep: a floor, since the largest term decides. */ -}}
 {{-     $terms = append $terms (printf "office_hours * %d" $target) -}}
 {{-   end -}}
-{{-   if $autoscaling.wake.query -}}
+{{-   if include "llm-inference.autoscaling.wake" . -}}
 {{- /* Starts the first replica and keeps it; what it then measures decides about more. */ -}}
 {{-     $terms = append $terms "wake > 0 ? 1 : 0" -}}
 {{-   end -}}
@@ -94,7 +94,7 @@ others where values switch them on (that the formula reads those too is checked 
 {{- if $autoscaling.signals.kvCache.enabled }}{{ $names = append $names "kv_cache" }}{{ end -}}
 {{- if $autoscaling.signals.timeToFirstToken.enabled }}{{ $names = append $names "ttft" }}{{ end -}}
 {{- if has "replicas" $read }}{{ $names = append $names "replicas" }}{{ end -}}
-{{- if $autoscaling.wake.query }}{{ $names = append $names "wake" }}{{ end -}}
+{{- if include "llm-inference.autoscaling.wake" . }}{{ $names = append $names "wake" }}{{ end -}}
 {{- if $autoscaling.officeHours.enabled }}{{ $names = append $names "office_hours" }}{{ end -}}
 {{- toJson $names -}}
 {{- end -}}

@@ -109,10 +109,27 @@ or on() 0 * (
 )
 {{- end -}}
 
-{{/* The user's own query: one element whatever it returns, and 0 where nobody asked yet and the series does not exist. */}}
+{{/*
+What wakes the model from zero: the value, else requests that the gateway counts, else nothing.
+
+A counter does not exist before its first increment, and increase() needs two samples, so that the first request alone
+would go unseen: a series that was not there a window ago counts as asked for. Both families are read: the one counts
+requests to a target, the other those that fell over from it.
+*/}}
+{{- define "llm-inference.autoscaling.wake" -}}
+{{- $autoscaling := .Values.autoscaling -}}
+{{- if $autoscaling.wake.query -}}
+{{ $autoscaling.wake.query | trim }}
+{{- else if and .Values.gateway.enabled (eq (int $autoscaling.minReplicas) 0) -}}
+{{-   include "llm-inference.gateway.derive" . -}}
+{{-   include (printf "llm-inference.gateway.%s.wake" .Values.gateway.type) . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* One element whatever it returns, and 0 where nobody asked yet and the series does not exist. */}}
 {{- define "llm-inference.autoscaling.query.wake" -}}
 sum((
-  {{- .Values.autoscaling.wake.query | trim | nindent 2 }}
+  {{- include "llm-inference.autoscaling.wake" . | nindent 2 }}
 ) > 0)
 or vector(0)
 {{- end -}}

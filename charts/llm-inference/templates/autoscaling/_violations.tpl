@@ -39,8 +39,8 @@
 {{-   $messages = append $messages (printf "[LLM226] autoscaling.stepMilliseconds: a single request already takes %d ms per token on this GPU, so no target reaches %d; write more than %d, or set autoscaling.targetPerReplica" (int .Derived.leastStepMilliseconds) (int $autoscaling.stepMilliseconds) (int .Derived.leastStepMilliseconds)) -}}
 {{- end -}}
 {{- if eq $minimum 0 -}}
-{{-   if not (or $autoscaling.wake.query $autoscaling.officeHours.enabled) -}}
-{{-     $messages = append $messages "[LLM211] autoscaling.minReplicas: nothing starts the first replica, since the engine's metrics do not exist at zero; set autoscaling.wake.query or autoscaling.officeHours, or write at least 1" -}}
+{{-   if not (or (include "llm-inference.autoscaling.wake" .) $autoscaling.officeHours.enabled) -}}
+{{-     $messages = append $messages "[LLM211] autoscaling.minReplicas: nothing starts the first replica, since the engine's metrics do not exist at zero; set autoscaling.wake.query, gateway.enabled or autoscaling.officeHours, or write at least 1" -}}
 {{-   end -}}
 {{-   if gt (float64 $autoscaling.activationTarget) 0.0 -}}
 {{-     $messages = append $messages (printf "[LLM209] autoscaling.activationTarget: KEDA also stops the model at or below it, here while up to %v requests are still answered; write 0" $autoscaling.activationTarget) -}}
@@ -95,7 +95,7 @@
 {{-   if and (eq (int $autoscaling.minReplicas) 0) $read (not (has "running" $read)) -}}
 {{-     $messages = append $messages "[LLM209] autoscaling.formula: without `running` the model is stopped while it still answers; add it, or write minReplicas 1" -}}
 {{-   end -}}
-{{-   if and (eq (int $autoscaling.minReplicas) 0) (not (or (has "wake" $read) (has "office_hours" $read))) (or $autoscaling.wake.query $autoscaling.officeHours.enabled) -}}
+{{-   if and (eq (int $autoscaling.minReplicas) 0) (not (or (has "wake" $read) (has "office_hours" $read))) (or (include "llm-inference.autoscaling.wake" .) $autoscaling.officeHours.enabled) -}}
 {{-     $messages = append $messages "[LLM211] autoscaling.formula: reads neither `wake` nor `office_hours`, so nothing starts the first replica; add one" -}}
 {{-   end -}}
 {{- end -}}

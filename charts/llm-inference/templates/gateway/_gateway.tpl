@@ -124,3 +124,33 @@ releases listen on their default port.
 {{- range keys $ports | sortAlpha -}}{{- $numbers = append $numbers (int .) -}}{{- end -}}
 {{- toJson $numbers -}}
 {{- end -}}
+
+{{/*
+PromQL of requests for this release's model, above 0 from the first one on: dict root, series (list of selectors). The
+window holds four scrapes and two polls of KEDA.
+*/}}
+{{- define "llm-inference.gateway.wakeOf" -}}
+{{- $window := printf "%ds" (max (mul 4 (int .root.Values.observability.scrapeIntervalSeconds)) (mul 2 (int .root.Values.autoscaling.pollingIntervalSeconds))) -}}
+{{- $terms := list -}}
+{{- range .series -}}
+{{-   $terms = append $terms (printf "sum(increase(%s[%s])) > 0" . $window) -}}
+{{-   $terms = append $terms (printf "count(%s unless %s offset %s)" . . $window) -}}
+{{- end -}}
+{{ join "\nor " $terms }}
+{{- end -}}
+
+{{/* Names under which clients ask for this release's engine, as a regular expression. */}}
+{{- define "llm-inference.gateway.ownNames" -}}
+{{- $names := list -}}
+{{- range $name, $model := .Gateway.models -}}
+{{-   range $model.targets -}}
+{{-     if eq .type "own" }}{{ $names = append $names (regexQuoteMeta $name | replace "\\" "\\\\") }}{{ end -}}
+{{-   end -}}
+{{- end -}}
+{{ $names | uniq | join "|" }}
+{{- end -}}
+
+{{/* Matchers of the gateway's pods. */}}
+{{- define "llm-inference.gateway.podFilter" -}}
+namespace="{{ .Release.Namespace }}",pod=~"{{ include "llm-inference.gateway.name" . | replace "." `\\.` }}-[0-9a-z]+-[0-9a-z]{5}"
+{{- end -}}
