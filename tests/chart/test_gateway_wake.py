@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Series, bool]] = {
     "a steady stream": ({asked(): "0+15x40"}, True),
     "the first request after the gateway started again": ({asked(): "7x18 stale 1"}, True),
     "another model was asked": ({asked("qwen-2x5"): "0+15x40", fell_over("qwen-2x5"): "0+15x40"}, False),
-    "another gateway was asked": ({asked(where='namespace="llm",pod="other-gateway-1-abcde"'): "0+15x40"}, False),
+    "the model of another namespace was asked": ({asked(where='namespace="other",pod="x"'): "0+15x40"}, False),
     "another tier was asked by name": ({asked("qwen-2.5-tier-2"): "0+15x40"}, False),
 }
 

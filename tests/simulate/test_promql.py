@@ -153,7 +153,8 @@ def test_ambiguous_matches_are_refused() -> None:
     "query",
     [
         "topk(1, running)",
-        "running offset 5m",
+        "running offset -5m",
+        "sum(rate(running[1m] offset 5m))",
         "max_over_time(sum(running)[5m:1m])",
         'label_replace(running, "a", "b", "c", "d")',
         "running * on(pod) group_left() running",
@@ -167,6 +168,22 @@ def test_what_is_not_simulated_is_said(query: str) -> None:
 
 def test_the_longest_range_is_known() -> None:
     assert longest_range(parse("rate(a[5m]) + max_over_time(b[10m])")) == 600
+    assert longest_range(parse("rate(a[5m]) or a unless a offset 10m")) == 900
+
+
+def test_an_offset_sees_what_was_there_then() -> None:
+    base = Database()
+    old, new, gone = (base.add("asked", {"pod": pod}) for pod in ("a-1", "a-2", "a-3"))
+    for time in (0.0, 30.0, 60.0, 90.0):
+        old.append(time, time)
+    new.append(90.0, 1.0)
+    gone.append(30.0, 7.0)
+    base.end([gone], 45.0)
+    earlier = compile_query(parse("asked offset 1m"), base)
+    assert earlier(90.0) == [({"pod": "a-1", "__name__": "asked"}, 30.0), ({"pod": "a-3", "__name__": "asked"}, 7.0)]
+    assert earlier(110.0) == [({"pod": "a-1", "__name__": "asked"}, 30.0)]
+    assert earlier(500.0) == []
+    assert compile_query(parse("count(asked unless asked offset 1m)"), base)(95.0) == [({}, 1.0)]
 
 
 def test_every_query_of_our_presets_is_simulated() -> None:

@@ -84,7 +84,8 @@ class Matcher:
 class Selector:
     """One vector selector of a query.
 
-    `range_seconds` is set for `metric[5m]`. `enclosing` names functions, aggregations and binary
+    `range_seconds` is set for `metric[5m]`, `offset_seconds` says how far back `offset` looks (negative: ahead).
+    `enclosing` names functions, aggregations and binary
     operators around it, innermost first.
     """
 
@@ -93,6 +94,7 @@ class Selector:
     range_seconds: float | None
     offset: bool
     enclosing: tuple[str, ...]
+    offset_seconds: float = 0.0
 
     def matcher(self, label: str) -> Matcher | None:
         """The first matcher of a label."""
@@ -317,7 +319,8 @@ def _matchers(node: Any) -> tuple[str, tuple[Matcher, ...]]:
 def _selectors(node: Any, enclosing: tuple[str, ...], range_seconds: float | None = None) -> Iterator[Selector]:
     if isinstance(node, ast.VectorSelector):
         metric, matchers = _matchers(node)
-        yield Selector(metric, matchers, range_seconds, node.offset is not None, enclosing)
+        back = node.offset.total_seconds() if node.offset is not None else 0.0
+        yield Selector(metric, matchers, range_seconds, node.offset is not None, enclosing, back)
         return
     if isinstance(node, ast.MatrixSelector):
         yield from _selectors(node.vector_selector, enclosing, node.range.total_seconds())

@@ -1,12 +1,13 @@
 """Which series the simulated cluster exports, and which of them the release's queries need.
 
 Engine metrics go by the names of the catalog for the engine; kube-state-metrics and the DCGM exporter by
-their own. A counter that none of these has, read through `rate` or `increase`, is taken for the requests
+their own. A counter that none of these has, read through `rate` or `increase` somewhere, is taken for the requests
 that reach the front door: that is what wakes a model from zero. Anything else is refused by name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -72,7 +73,9 @@ def exports_for(queries: Iterable[Query], names: Mapping[str, str], where: str) 
     doors: dict[tuple[str, str], Selector] = {}
     first_token = ""
     utilisation = False
-    for selector in (each for query in queries for each in query.selectors):
+    selectors = [each for query in queries for each in query.selectors]
+    rated = {each.metric for each in selectors if each.is_rated}
+    for selector in selectors:
         metric = selector.metric
         if metric in readings:
             engine[metric] = readings[metric]
@@ -82,7 +85,7 @@ def exports_for(queries: Iterable[Query], names: Mapping[str, str], where: str) 
             state[metric] = None
         elif metric == GPU_UTILISATION:
             utilisation = True
-        elif selector.is_rated and not metric.startswith(("vllm:", "sglang:", "kube_", "DCGM_")):
+        elif metric in rated and not metric.startswith(("vllm:", "sglang:", "kube_", "DCGM_")):
             doors[metric, str(selector.matchers)] = selector
         else:
             raise InputError(
@@ -95,5 +98,10 @@ def exports_for(queries: Iterable[Query], names: Mapping[str, str], where: str) 
 
 
 def fixed_labels(selector: Selector) -> dict[str, str]:
-    """Labels with which a series passes a selector's equality matchers."""
-    return {each.label: each.value for each in selector.matchers if each.operator == "="}
+    """Labels with which a series passes a selector's matchers: what `=` names, and the first of what `=~` names."""
+    labels = {each.label: each.value for each in selector.matchers if each.operator == "="}
+    for each in selector.matchers:
+        named = re.sub(r"\\(.)", r"\1", each.value.split("|")[0])
+        if each.operator == "=~" and each.accepts(named):
+            labels.setdefault(each.label, named)
+    return labels

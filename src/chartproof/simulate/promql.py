@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import promql_parser as ast
 
 from chartproof.languages.promql import Matcher, Query, Selector, of_expression, unwrap
-from chartproof.simulate.series import Database, Series
+from chartproof.simulate.series import LOOKBACK_SECONDS, Database, Series
 
 Labels: TypeAlias = Mapping[str, str]
 Vector: TypeAlias = list[tuple[Labels, float]]
@@ -104,8 +104,14 @@ def compile_query(query: Query, database: Database) -> Evaluate:
 
 
 def longest_range(query: Query) -> float:
-    """Seconds of the longest range selector, 0 without one."""
-    return max((each.range_seconds or 0.0 for each in query.selectors), default=0.0)
+    """Seconds that the query looks back by ranges and offsets, 0 without any."""
+    return max(
+        (
+            each.range_seconds or (each.offset_seconds + LOOKBACK_SECONDS if each.offset else 0.0)
+            for each in query.selectors
+        ),
+        default=0.0,
+    )
 
 
 class _Selection:
@@ -135,6 +141,12 @@ class _Compiler:
             number = float(node.val)
             return lambda _: number
         if isinstance(node, ast.VectorSelector):
+            offset = of_expression(node).selectors[0].offset_seconds
+            if offset > 0:
+                earlier = self._selection(node, offset=True)
+                return lambda now: [
+                    (each.labels, value) for each in earlier() if (value := each.before(now, offset)) is not None
+                ]
             selection = self._selection(node)
             return lambda now: [(each.labels, value) for each in selection() if (value := each.at(now)) is not None]
         if isinstance(node, ast.UnaryExpr):
@@ -148,10 +160,12 @@ class _Compiler:
             return self._binary(node)
         raise UnsupportedQueryError(f"{type(node).__name__} in {_text(node)}")
 
-    def _selection(self, node: Any) -> _Selection:
+    def _selection(self, node: Any, *, offset: bool = False) -> _Selection:
         selector = of_expression(node).selectors[0]
-        if selector.offset or getattr(node, "at", None) is not None or node.matchers.or_matchers:
-            raise UnsupportedQueryError(f"offset, @ or `or` in the selector {_text(node)}")
+        if selector.offset != offset or getattr(node, "at", None) is not None or node.matchers.or_matchers:
+            raise UnsupportedQueryError(
+                f"offset of a range or into the future, @ or `or` in the selector {_text(node)}"
+            )
         if not selector.metric:
             raise UnsupportedQueryError(f"a selector without a metric name: {_text(node)}")
         return _Selection(self._database, selector)
@@ -184,7 +198,7 @@ class _Compiler:
         inner = self._vector(node.expr)
         if node.modifier is None:
             plain = unwrap(node.expr)
-            if isinstance(plain, ast.VectorSelector):
+            if isinstance(plain, ast.VectorSelector) and plain.offset is None:
                 return _of_selection(self._selection(plain), reduce)
 
             def total(now: float) -> Value:

@@ -37,6 +37,16 @@ class Series:
             return None
         return self.values[-1]
 
+    def before(self, now: float, offset: float) -> float | None:
+        """What an instant query with `offset` sees: the newest sample up to then, also of a series that ended later."""
+        then = now - offset
+        if self.ended is not None and self.ended <= then:
+            return None
+        for time, value in zip(reversed(self.times), reversed(self.values), strict=True):
+            if time <= then:
+                return value if time > then - LOOKBACK_SECONDS else None
+        return None
+
     def window(self, now: float, seconds: float) -> tuple[list[float], list[float]]:
         """Times and values in (now - seconds, now]: what a range selector sees."""
         times = self.times
@@ -47,7 +57,7 @@ class Series:
 
 
 class Database:
-    """All series by the name of their metric; `retention` is the longest range that is asked for."""
+    """All series by the name of their metric; `retention` is how far back queries look."""
 
     def __init__(self, retention: float = LOOKBACK_SECONDS) -> None:
         self.retention = retention

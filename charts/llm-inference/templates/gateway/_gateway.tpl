@@ -150,7 +150,7 @@ window holds four scrapes and two polls of KEDA.
 {{ $names | uniq | join "|" }}
 {{- end -}}
 
-{{/* Matchers of the gateway's pods. */}}
-{{- define "llm-inference.gateway.podFilter" -}}
-namespace="{{ .Release.Namespace }}",pod=~"{{ include "llm-inference.gateway.name" . | replace "." `\\.` }}-[0-9a-z]+-[0-9a-z]{5}"
+{{/* Matchers of the gateway's series: of its namespace, since what asks for a model there asks for this one. */}}
+{{- define "llm-inference.gateway.filter" -}}
+namespace="{{ .Release.Namespace }}"
 {{- end -}}

@@ -133,7 +133,7 @@ that has begun is never repeated (LiteLLM falls over only before the first token
 {{/* What wakes this release's model; nothing where no target is its engine. */}}
 {{- define "llm-inference.gateway.litellm.wake" -}}
 {{- with include "llm-inference.gateway.ownNames" . -}}
-{{- $matchers := printf "%s,requested_model=~\"%s\"" (include "llm-inference.gateway.podFilter" $) . -}}
+{{- $matchers := printf "%s,requested_model=~\"%s\"" (include "llm-inference.gateway.filter" $) . -}}
 {{- include "llm-inference.gateway.wakeOf" (dict "root" $ "series" (list
       (printf "litellm_deployment_total_requests_total{%s}" $matchers)
       (printf "litellm_deployment_successful_fallbacks_total{%s}" $matchers))) -}}
