@@ -141,3 +141,55 @@ def test_network_policies_let_the_gateway_to_its_engine(render: Render) -> None:
     served = dig(engine, "spec", "podSelector", "matchLabels")
     assert {"podSelector": {"matchLabels": gateway}} in dig(engine, "spec", "ingress")[0]["from"]
     assert any({"podSelector": {"matchLabels": served}} in rule["to"] for rule in dig(own, "spec", "egress"))
+
+
+def test_a_class_is_the_same_engine_with_a_priority_and_the_same_fallbacks(render: Render) -> None:
+    layer = {"engine": {"schedulingPolicy": "priority"}, "gateway": {"classes": {"batch": {"priority": 10}}}}
+    config = configuration(render, layer)
+    (batch,) = [each for each in config["model_list"] if each["model_name"] == "qwen-batch"]
+    assert batch["litellm_params"]["model"] == "openai/qwen"
+    assert batch["litellm_params"]["extra_body"] == {"priority": 10}
+    assert {"qwen-batch": ["qwen-tier-2", "qwen-tier-3"]} in config["router_settings"]["fallbacks"]
+    identities = [each["model_info"]["id"] for each in config["model_list"]]
+    assert len(identities) == len(set(identities))
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"), [("vllm", ["--scheduling-policy", "priority"]), ("sglang", ["--enable-priority-scheduling"])]
+)
+def test_the_engine_schedules_by_priority(render: Render, engine: str, words: list[str]) -> None:
+    base = {"nodes": {"instanceTypes": ["g6e.2xlarge"]}, "engine": {"type": engine, "schedulingPolicy": "priority"}}
+    (deployment,) = [each for each in render(base).documents if each.kind == "Deployment"]
+    arguments = dig(deployment.body, "spec", "template", "spec", "containers")[0]["args"]
+    assert any(arguments[at : at + len(words)] == words for at in range(len(arguments)))
+
+
+def test_a_load_balancer_waits_for_the_longest_stream(render: Render) -> None:
+    exposure = {"type": "ingress", "host": "llm.example.com"}
+    release = render(BASE, {"gateway": {"longestStreamSeconds": 900, "exposure": exposure}})
+    (ingress,) = [each for each in release.documents if each.kind == "Ingress"]
+    annotations = dig(ingress.body, "metadata", "annotations")
+    assert annotations["alb.ingress.kubernetes.io/scheme"] == "internal"
+    attributes = annotations["alb.ingress.kubernetes.io/load-balancer-attributes"]
+    assert int(attributes.removeprefix("idle_timeout.timeout_seconds=")) > 900
+    delay = annotations["alb.ingress.kubernetes.io/target-group-attributes"]
+    assert int(delay.removeprefix("deregistration_delay.timeout_seconds=")) >= 900
+    paths = dig(ingress.body, "spec", "rules")[0]["http"]["paths"]
+    assert [each["path"] for each in paths] == ["/v1"], "metrics and administration are not for the outside"
+
+
+def test_a_route_waits_for_the_longest_stream(render: Render) -> None:
+    exposure = {"type": "httpRoute", "host": "llm.example.com", "httpRoute": {"gateway": "inside"}}
+    release = render(BASE, {"gateway": {"longestStreamSeconds": 900, "exposure": exposure}})
+    (route,) = [each for each in release.documents if each.kind == "HTTPRoute"]
+    assert int(dig(route.body, "spec", "rules")[0]["timeouts"]["request"].removesuffix("s")) > 900
+
+
+def test_database_and_tracing_are_options_with_secrets(render: Render) -> None:
+    plain = configuration(render)
+    assert plain["litellm_settings"]["callbacks"] == ["prometheus"]
+    assert "database_url" not in plain["general_settings"]
+    layer = {"gateway": {"database": {"existingSecret": "pg"}, "langfuse": {"existingSecret": "traces"}}}
+    config = configuration(render, layer)
+    assert config["litellm_settings"]["callbacks"] == ["prometheus", "langfuse"]
+    assert config["general_settings"]["database_url"] == "os.environ/DATABASE_URL"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.chart.conftest import Render
-from tests.chart.test_autoscaling_queries import Series, evaluate, scaled_object, triggers
+from tests.chart.test_autoscaling import scaled_object, triggers
+from tests.chart.test_autoscaling_queries import Series, evaluate
 
 POD = 'namespace="llm",pod="llm-llm-inference-gateway-7c9d8f6b5d-abcde"'
 ASLEEP: dict[str, Any] = {

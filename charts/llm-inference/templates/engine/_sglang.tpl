@@ -21,6 +21,10 @@
 {{- with $engine.maxNumSeqs -}}{{- $arguments = concat $arguments (list "--max-running-requests" (toString (int64 .))) -}}{{- end -}}
 {{- with $engine.maxNumBatchedTokens -}}{{- $arguments = concat $arguments (list "--chunked-prefill-size" (toString (int64 .))) -}}{{- end -}}
 {{- with $engine.quantization -}}{{- $arguments = concat $arguments (list "--quantization" .) -}}{{- end -}}
+{{- if eq $engine.schedulingPolicy "priority" -}}
+{{- /* Its own order is the other way round, and it puts requests without a priority last. */ -}}
+{{-   $arguments = concat $arguments (list "--enable-priority-scheduling" "--schedule-low-priority-values-first" "--default-priority-value" "0") -}}
+{{- end -}}
 {{- if not $engine.enablePrefixCaching -}}{{- $arguments = append $arguments "--disable-radix-cache" -}}{{- end -}}
 {{- if $engine.enforceEager -}}
 {{-   if include "llm-inference.engine.can" (dict "root" . "ability" "cudaGraphBackend") -}}
@@ -81,7 +85,8 @@
       "--speculative-algorithm" "--speculative-num-steps" "--speculative-eagle-topk" "--speculative-num-draft-tokens"
       "--speculative-draft-model-path" "--speculative-draft-model" "--enable-hierarchical-cache" "--enable-hicache"
       "--hicache-size" "--uvicorn-access-log-exclude-prefixes" "--load-format" "--model-loader-extra-config"
-      "--revision" "--api-key" "--config" | toJson -}}
+      "--revision" "--api-key" "--config" "--enable-priority-scheduling"
+      "--schedule-low-priority-values-first" "--default-priority-value" | toJson -}}
 {{- end -}}
 
 {{- define "llm-inference.engine.sglang.generatedVariables" -}}

@@ -29,6 +29,7 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
 {{- if $engine.enforceEager -}}{{- $arguments = append $arguments "--enforce-eager" -}}{{- end -}}
 {{- if $engine.trustRemoteCode -}}{{- $arguments = append $arguments "--trust-remote-code" -}}{{- end -}}
 {{- if $engine.enableLogRequests -}}{{- $arguments = append $arguments "--enable-log-requests" -}}{{- end -}}
+{{- if ne $engine.schedulingPolicy "fcfs" -}}{{- $arguments = concat $arguments (list "--scheduling-policy" $engine.schedulingPolicy) -}}{{- end -}}
 {{- if gt (int64 $engine.maxNumQueuedRequests) 0 -}}
 {{- /* vLLM's option counts running requests too (AsyncLLM.check_admission): alone, it would bound the batch. */ -}}
 {{-   $arguments = concat $arguments (list "--max-num-queued-reqs" (toString (add $derived.maxNumSeqs $engine.maxNumQueuedRequests))) -}}
@@ -77,7 +78,7 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
       "--runner" "--convert" "--tool-call-parser" "--enable-auto-tool-choice" "--no-enable-auto-tool-choice"
       "--disable-auto-tool-choice" "--reasoning-parser" "--structured-outputs-config" "--enable-lora" "--no-enable-lora"
       "--disable-lora" "--lora-modules" "--max-loras" "--max-lora-rank" "--speculative-config" "-sc"
-      "--kv-offloading-size" "--kv-offloading-backend"
+      "--kv-offloading-size" "--kv-offloading-backend" "--scheduling-policy"
       "--revision" "--api-key" "--hf-token" "--config" | toJson -}}
 {{- end -}}
 

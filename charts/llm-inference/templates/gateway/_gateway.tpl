@@ -144,7 +144,12 @@ window holds four scrapes and two polls of KEDA.
 {{- $names := list -}}
 {{- range $name, $model := .Gateway.models -}}
 {{-   range $model.targets -}}
-{{-     if eq .type "own" }}{{ $names = append $names (regexQuoteMeta $name | replace "\\" "\\\\") }}{{ end -}}
+{{-     if eq .type "own" -}}
+{{-       $names = append $names (regexQuoteMeta $name | replace "\\" "\\\\") -}}
+{{-       range $class, $_ := $.Values.gateway.classes -}}
+{{-         $names = append $names (printf "%s-%s" (regexQuoteMeta $name | replace "\\" "\\\\") $class) -}}
+{{-       end -}}
+{{-     end -}}
 {{-   end -}}
 {{- end -}}
 {{ $names | uniq | join "|" }}

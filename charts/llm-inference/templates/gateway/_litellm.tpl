@@ -33,6 +33,20 @@ that has begun is never repeated (LiteLLM falls over only before the first token
 {{-     end -}}
 {{-   end -}}
 {{-   if $further }}{{ $fallbacks = append $fallbacks (dict $name $further) }}{{ end -}}
+{{- /* A class is the first tier again, with the priority for the engine; what falls over is in no class. */ -}}
+{{-   range $class, $settings := $values.classes -}}
+{{-     $own := list -}}
+{{-     range $target := $model.targets -}}
+{{-       if and (eq $target.type "own") (eq (int $target.tier) (int (first $tiers))) }}{{ $own = append $own $target }}{{ end -}}
+{{-     end -}}
+{{-     if $own -}}
+{{-       $group := printf "%s-%s" $name $class -}}
+{{-       range $target := $own -}}
+{{-         $targets = append $targets (include "llm-inference.gateway.litellm.target" (dict "root" $ "model" $name "group" $group "target" $target "policy" (gt (len $tiers) 1) "class" $class "priority" (int $settings.priority)) | fromYaml) -}}
+{{-       end -}}
+{{-       if $further }}{{ $fallbacks = append $fallbacks (dict $group $further) }}{{ end -}}
+{{-     end -}}
+{{-   end -}}
 {{- end -}}
 {{- $general := dict "master_key" "os.environ/LITELLM_MASTER_KEY" -}}
 {{- if $checked -}}
@@ -46,10 +60,13 @@ that has begun is never repeated (LiteLLM falls over only before the first token
       "cooldown_time" (int64 $failover.cooldownSeconds)
       "fallbacks" $fallbacks -}}
 {{- if $checked }}{{ $_ := set $router "enable_health_check_routing" true }}{{ end -}}
+{{- $callbacks := list "prometheus" -}}
+{{- if $values.langfuse.existingSecret }}{{ $callbacks = append $callbacks "langfuse" }}{{ end -}}
+{{- if $values.database.existingSecret }}{{ $_ := set $general "database_url" "os.environ/DATABASE_URL" }}{{ end -}}
 {{- $text := toYaml (dict
       "model_list" $targets
       "litellm_settings" (dict
-        "callbacks" (list "prometheus")
+        "callbacks" $callbacks
         "prometheus_exclude_labels" (list "client_ip" "user_agent")
         "num_retries" 0
         "request_timeout" .Gateway.answerSeconds
@@ -67,7 +84,7 @@ that has begun is never repeated (LiteLLM falls over only before the first token
 {{ .model }}{{ if .index }}-tier-{{ add1 .index }}{{ end }}
 {{- end -}}
 
-{{/* An entry of model_list: dict root, model, group, target, policy (whether failures are counted). Prices of the values are per million tokens. */}}
+{{/* An entry of model_list: dict root, model, group, target, policy (whether failures are counted), and class with its priority. Prices of the values are per million tokens. */}}
 {{- define "llm-inference.gateway.litellm.target" -}}
 {{- $failover := .root.Values.gateway.failover -}}
 {{- $target := .target -}}
@@ -100,6 +117,10 @@ that has begun is never repeated (LiteLLM falls over only before the first token
         "ServiceUnavailableErrorAllowedFails" $allowed
         "TimeoutErrorAllowedFails" $allowed) -}}
 {{- end -}}
+{{- if hasKey . "class" -}}
+{{-   $_ := set $parameters "extra_body" (dict "priority" .priority) -}}
+{{-   $_ := set $information "id" (printf "%s.%s.%s" .model $target.name .class) -}}
+{{- end -}}
 {{- toYaml (dict "model_name" .group "litellm_params" $parameters "model_info" $information) -}}
 {{- end -}}
 
@@ -128,6 +149,31 @@ that has begun is never repeated (LiteLLM falls over only before the first token
   value: {{ divf (float64 .Values.gateway.failover.errorRatePercent) 100.0 | quote }}
 - name: HOME
   value: /tmp
+{{- with .Values.gateway.database }}
+{{- if .existingSecret }}
+- name: DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret | quote }}
+      key: {{ .key | quote }}
+{{- end }}
+{{- end }}
+{{- with .Values.gateway.langfuse }}
+{{- if .existingSecret }}
+- name: LANGFUSE_HOST
+  value: {{ .host | quote }}
+- name: LANGFUSE_PUBLIC_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret | quote }}
+      key: public-key
+- name: LANGFUSE_SECRET_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret | quote }}
+      key: secret-key
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* What wakes this release's model; nothing where no target is its engine. */}}

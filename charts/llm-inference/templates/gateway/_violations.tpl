@@ -26,7 +26,32 @@
 {{- if and .Values.security.networkPolicy.enabled (not .Values.engine.enabled) (not .Values.security.networkPolicy.clientNamespaces) -}}
 {{-   $messages = append $messages "[LLM408] security.networkPolicy.clientNamespaces: nobody could reach the gateway; name the namespaces of its clients" -}}
 {{- end -}}
+{{- $exposure := $gateway.exposure -}}
+{{- if ne $exposure.type "none" -}}
+{{-   if not $exposure.host -}}
+{{-     $messages = append $messages "[LLM017] gateway.exposure.host: without a name every request to the load balancer would be taken; write the host name of the gateway" -}}
+{{-   end -}}
+{{-   if and (eq $exposure.type "httpRoute") (not $exposure.httpRoute.gateway) -}}
+{{-     $messages = append $messages "[LLM017] gateway.exposure.httpRoute.gateway: a route belongs to a Gateway; name it" -}}
+{{-   end -}}
+{{-   if and (eq $exposure.type "ingress") (ne $exposure.ingress.className "alb") (not $exposure.ingress.tlsSecret) -}}
+{{-     $messages = append $messages "[LLM017] gateway.exposure.ingress.tlsSecret: keys and prompts would travel in clear text; name the Secret with the certificate" -}}
+{{-   end -}}
+{{-   if and (eq $exposure.type "ingress") (eq $exposure.ingress.className "alb") .Values.security.networkPolicy.enabled (not $exposure.sourceCidrs) -}}
+{{-     $messages = append $messages "[LLM408] gateway.exposure.sourceCidrs: the load balancer calls the pods from its subnets, which the network policy shuts out; write their ranges" -}}
+{{-   end -}}
+{{-   $api := ternary "networking.k8s.io/v1/Ingress" "gateway.networking.k8s.io/v1/HTTPRoute" (eq $exposure.type "ingress") -}}
+{{-   $messages = append $messages (include "llm-inference.prerequisite.violation" (dict "root" . "api" $api "key" "gateway.exposure.type")) -}}
+{{- end -}}
+{{- if and $gateway.classes .Values.engine.enabled (ne .Values.engine.schedulingPolicy "priority") -}}
+{{-   $messages = append $messages "[LLM016] gateway.classes: the engine refuses a request with a priority unless it schedules by it; write engine.schedulingPolicy: priority" -}}
+{{- end -}}
 {{- range $name, $model := .Gateway.models -}}
+{{-   range $class, $_ := $gateway.classes -}}
+{{-     if hasKey $.Gateway.models (printf "%s-%s" $name $class) -}}
+{{-       $messages = append $messages (printf "[LLM016] gateway.models.%s-%s: has the name of class %s of %s; write another" $name $class $class $name) -}}
+{{-     end -}}
+{{-   end -}}
 {{-   $names := list -}}
 {{-   range $target := $model.targets -}}
 {{-     $key := printf "gateway.models.%s.targets.%s" $name $target.name -}}
