@@ -29,7 +29,8 @@ def engine(release: Release) -> EngineContainer:
 
 
 def spec(release: Release) -> dict[str, Any]:
-    (deployment,) = release.of_kind("Deployment")
+    component = "app.kubernetes.io/component"
+    (deployment,) = [each for each in release.of_kind("Deployment") if each.labels.get(component) == "engine"]
     found = deployment.get("spec")
     assert isinstance(found, dict)
     return found
