@@ -105,6 +105,7 @@ lock: $(INSTALLED) ## Pin the newest versions that requirements/*.in and ci/tool
 	$(BIN)/uv pip compile $(LOCKED) --output-file requirements/dev.txt requirements/dev.in
 	$(BIN)/uv pip compile $(LOCKED) --output-file requirements/live.txt requirements/live.in
 	$(BIN)/uv pip compile $(LOCKED) --output-file ci/toolchain/go/requirements.txt ci/toolchain/go/requirements.in
+	$(BIN)/uv pip compile $(LOCKED) --output-file ci/toolchain/litellm/requirements.txt ci/toolchain/litellm/requirements.in
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 

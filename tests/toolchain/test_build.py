@@ -225,3 +225,12 @@ def test_progress_ends_with_what_came_of_it(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(ZeroDivisionError), showing("dividing", expected_seconds=1):
         _ = 1 / 0
     assert "dividing: failed in 0 s" in capsys.readouterr().err
+
+
+def test_packages_that_cannot_be_had_are_an_error_with_what_pip_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with pytest.raises(ToolchainError, match="pip could not install litellm") as caught:
+        toolchain.resolve("litellm")
+    assert "No matching distribution" in str(caught.value)
+    assert not builder.cached(pins.modules()["litellm"], pins.program("litellm")).parent.exists()

@@ -84,6 +84,7 @@ def test_the_python_that_the_user_names_comes_first(tmp_path: Path) -> None:
         ("requirements/dev.in", "requirements/dev.txt"),
         ("requirements/live.in", "requirements/live.txt"),
         ("ci/toolchain/go/requirements.in", "ci/toolchain/go/requirements.txt"),
+        ("ci/toolchain/litellm/requirements.in", "ci/toolchain/litellm/requirements.txt"),
     ],
 )
 def test_every_dependency_is_locked_with_hashes_and_without_an_index(source: str, lock: str) -> None:

@@ -72,7 +72,7 @@ def test_no_two_programs_have_one_name_and_every_one_is_a_tool_of_its_module() -
     built = [each.name for module in pins.modules().values() for each in module.programs]
     assert len(built) == len(set(built))
     for module in pins.modules().values():
-        if not any(module.directory.glob("*.go")):
+        if not module.entry and not any(module.directory.glob("*.go")):
             tools = re.findall(r"^(?:tool |\t)(\S+)$", (module.directory / "go.mod").read_text(), re.MULTILINE)
             # As `go build` names a program: by the last part of its path that is not a major version.
             names = {re.sub(r"/v\d+$", "", each).rpartition("/")[2] for each in tools}
@@ -126,3 +126,10 @@ def test_every_definition_comes_from_a_pinned_module() -> None:
 def test_a_stream_of_json_objects_is_read_one_by_one() -> None:
     assert crds._objects('{"a": 1}\n{"b": [2]}\n') == [{"a": 1}, {"b": [2]}]
     assert crds._objects(" \n") == []
+
+
+def test_a_python_program_has_the_version_that_is_locked() -> None:
+    module = pins.modules()["litellm"]
+    assert module.entry
+    assert f"litellm=={module.version}" in (ROOT / "litellm" / "requirements.in").read_text().replace("[proxy]", "")
+    assert pins.locked(module.directory)["litellm"] == module.version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 
@@ -57,3 +58,13 @@ def test_prometheus_discovers_targets_in_kubernetes_and_in_no_cloud(tmp_path_fac
     refused = check("ec2_sd_configs: [{region: us-east-1}]")
     assert refused.returncode == 1
     assert "ec2_sd_configs not found" in refused.stderr
+
+
+def test_litellm_is_the_locked_one_and_asks_nobody_for_it() -> None:
+    # Its proxy refuses: whatever it asked for at start would be told.
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
+    environment = {"PATH": os.defpath, "HOME": "/nonexistent", "LITELLM_LOCAL_MODEL_COST_MAP": "True", **nowhere}
+    command = [str(toolchain.resolve("litellm")), "--version"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.split()[-1] == pins.modules()["litellm"].version
+    assert result.stderr == ""

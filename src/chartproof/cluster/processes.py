@@ -45,7 +45,9 @@ def of_cluster(directory: Path) -> list[int]:
     found = []
     for pid, words in _command_lines():
         ours = str(directory) in words and any(each.startswith("chartproof.cluster.") for each in words)
-        if pid != os.getpid() and words and (words[0].startswith(programs) or ours):
+        # A script comes after its interpreter and that one's option.
+        linked = any(each.startswith(programs) for each in words[:3])
+        if pid != os.getpid() and (linked or ours):
             found.append(pid)
     return found
 

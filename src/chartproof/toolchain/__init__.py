@@ -49,6 +49,7 @@ LIVE_LOOP = (
     "prometheus-operator",
     "kube-state-metrics",
     "karpenter",
+    "litellm",
 )
 """What runs on top of the control plane where autoscaling is to be seen at work."""
 

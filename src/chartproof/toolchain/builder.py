@@ -1,11 +1,13 @@
-"""Builds the programs of a pinned module into the cache."""
+"""Builds the programs of a pinned module into the cache, or installs those of a Python package there."""
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,18 +37,22 @@ def build(module: Module) -> None:
     with exclusive(target):
         if all(cached(module, each).exists() for each in module.programs):
             return
-        go = golang.find(module.go)
+        go = None if module.entry else golang.find(module.go)
         names = ", ".join(each.name for each in module.programs)
-        what = f"building {names} {module.version}"
+        what = f"{'building' if go else 'installing'} {names} {module.version}"
         with (
             unwinding(),
             showing(what, expected_seconds=module.seconds),
             fresh_directory(target) as scratch,
         ):
-            _compile(module, go, scratch)
-            for each in module.programs:
-                (scratch / each.built).rename(scratch / each.name)
-            made_with = {"go": ".".join(map(str, go.version)), "version": module.version}
+            if go is None:
+                _install(module, scratch, target)
+                made_with = {"python": platform.python_version(), "version": module.version}
+            else:
+                _compile(module, go, scratch)
+                for each in module.programs:
+                    (scratch / each.built).rename(scratch / each.name)
+                made_with = {"go": ".".join(map(str, go.version)), "version": module.version}
             (scratch / "build.json").write_text(json.dumps(made_with) + "\n", encoding="utf-8")
 
 
@@ -72,11 +78,53 @@ def _compile(module: Module, go: golang.Go, scratch: Path) -> None:
     if module.tags:
         command += ["-tags", ",".join(module.tags)]
     command.append(packages)
+    code, output = _run(command, module.directory, environment(go))
+    if code:
+        last = "\n".join(output.strip().splitlines()[-_SHOWN_LINES:])
+        raise ToolchainError(
+            f"go build failed:\n{last}",
+            where=str(module.directory),
+            how=_remedy(module, output),
+        )
+
+
+def _install(module: Module, scratch: Path, target: Path) -> None:
+    """Install the locked packages beside a program that imports them, and nothing that others have installed."""
+    packages = [
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"),
+        *("--require-hashes", "--only-binary=:all:", "--no-compile"),
+        *("--target", str(scratch / "packages"), "--requirement", str(module.directory / "requirements.txt")),
+    ]
+    code, output = _run(packages, module.directory, os.environ)
+    if code:
+        last = "\n".join(output.strip().splitlines()[-_SHOWN_LINES:])
+        raise ToolchainError(
+            f"pip could not install {module.name}:\n{last}",
+            where=str(module.directory / "requirements.txt"),
+            how="check the network and pip's index",
+        )
+    package, _, function = module.entry.partition(":")
+    for each in module.programs:
+        program = scratch / each.name
+        # Not the virtual environment's interpreter: that goes with its checkout.
+        program.write_text(
+            f"#!{Path(sys.executable).resolve()} -I\n"
+            "import sys\n\n"
+            f"sys.path.insert(0, {str(target / 'packages')!r})\n"
+            f"from {package} import {function}\n\n"
+            f"sys.exit({function}())\n",
+            encoding="utf-8",
+        )
+        program.chmod(0o755)
+
+
+def _run(command: list[str], directory: Path, variables: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command to its end; its exit code and what it said."""
     # A group of its own: an interrupt must end the compilers that go starts, and only those.
     with subprocess.Popen(
         command,
-        cwd=module.directory,
-        env=environment(go),
+        cwd=directory,
+        env=variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -88,13 +136,7 @@ def _compile(module: Module, go: golang.Go, scratch: Path) -> None:
         except BaseException:
             _end(process)
             raise
-    if process.returncode:
-        last = "\n".join(output.strip().splitlines()[-_SHOWN_LINES:])
-        raise ToolchainError(
-            f"go build failed:\n{last}",
-            where=str(module.directory),
-            how=_remedy(module, output),
-        )
+    return process.returncode, output
 
 
 def _end(process: subprocess.Popen[str]) -> None:

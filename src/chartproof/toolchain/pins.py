@@ -1,4 +1,4 @@
-"""What is pinned: the Go modules under ci/toolchain and the programs they make."""
+"""What is pinned: the Go modules and Python packages under ci/toolchain and the programs they make."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A directory with go.mod and go.sum, from which one or more programs are built.
+    """A directory with go.mod and go.sum, from which one or more programs are built; or a Python program's pins.
 
     `version` is that of the programs, `go` the oldest Go that builds them, `tags` the build tags,
     `seconds` the duration of a build on two cores from an empty build cache, `optional` says that it
@@ -83,6 +83,8 @@ class Module:
     optional: bool
     programs: tuple[Program, ...]
     digest: str
+    entry: str = ""
+    """Of a Python program: the function that runs it, as `package:function`. Its pins are in requirements.txt."""
 
     def program(self, name: str) -> Program:
         """The program of this name; raises KeyError."""
@@ -129,6 +131,12 @@ def pinned(directory: Path) -> dict[str, str]:
     return dict(line.findall(without_replacements))
 
 
+def locked(directory: Path) -> dict[str, str]:
+    """Python packages and versions that requirements.txt in `directory` locks."""
+    line = re.compile(r"^([\w.-]+)(?:\[[\w,-]+\])?==([^\s;]+)", re.MULTILINE)
+    return dict(line.findall(_read(directory / "requirements.txt")))
+
+
 def _module(directory: Path, entry: Mapping[str, Any], versions: Mapping[str, str]) -> Module:
     version = versions[directory.name]
     major, minor, *_ = version.split(".")
@@ -136,7 +144,9 @@ def _module(directory: Path, entry: Mapping[str, Any], versions: Mapping[str, st
     flags = ("-s", "-w", *entry.get("ldflags", ()))
     ldflags = " ".join(flags).format(version=version, major=major, minor=minor, **names)
     tags = tuple(entry.get("tags", ()))
-    found = re.search(r"^go (\d+(?:\.\d+)*)$", _read(directory / "go.mod"), re.MULTILINE)
+    entry_point = entry.get("entry", "")
+    go = "" if entry_point else _read(directory / "go.mod")
+    found = re.search(r"^go (\d+(?:\.\d+)*)$", go, re.MULTILINE)
     return Module(
         name=directory.name,
         directory=directory,
@@ -147,7 +157,8 @@ def _module(directory: Path, entry: Mapping[str, Any], versions: Mapping[str, st
         seconds=entry["seconds"],
         optional=entry.get("optional", False),
         programs=tuple(_program(name, directory.name, each) for name, each in entry["programs"].items()),
-        digest=_digest(directory, ldflags, tags),
+        digest=_digest(directory, ldflags, (*tags, *_interpreter(entry_point))),
+        entry=entry_point,
     )
 
 
@@ -166,16 +177,20 @@ def _program(name: str, module: str, entry: Mapping[str, Any]) -> Program:
 
 def _program_version(directory: Path, entry: Mapping[str, Any]) -> str:
     source = entry["source"]
+    pins, file = (locked, "requirements.txt") if "entry" in entry else (pinned, "go.mod")
     try:
-        version = pinned(directory)[source].removeprefix("v")
+        version = pins(directory)[source].removeprefix("v")
     except KeyError:
-        raise ToolchainError(
-            f"{source} is not pinned", where=str(directory / "go.mod"), how="require it there"
-        ) from None
+        raise ToolchainError(f"{source} is not pinned", where=str(directory / file), how="require it there") from None
     if "version" in entry:
         pattern, replacement = entry["version"]
         return re.sub(pattern, replacement, version)
     return version
+
+
+def _interpreter(entry: str) -> tuple[str, ...]:
+    """What an installation of Python packages depends on beside them."""
+    return (entry, str(Path(sys.executable).resolve()), sys.version) if entry else ()
 
 
 def _digest(directory: Path, ldflags: str, tags: tuple[str, ...] = ()) -> str:
@@ -183,7 +198,7 @@ def _digest(directory: Path, ldflags: str, tags: tuple[str, ...] = ()) -> str:
 
     The Go version is left out on purpose: looking a program up must not need Go.
     """
-    sources = sorted(each for each in directory.iterdir() if each.suffix in {".mod", ".sum", ".go"})
+    sources = sorted(each for each in directory.iterdir() if each.suffix in {".mod", ".sum", ".go", ".txt"})
     recipe = [_RECIPE, BUILD_FLAGS, ldflags, *tags, sys.platform, platform.machine()]
     content = [(each.name, hashlib.sha256(each.read_bytes()).hexdigest()) for each in sources]
     return hashlib.sha256(json.dumps([recipe, content]).encode()).hexdigest()[:16]

@@ -202,6 +202,10 @@ class Rig:
         values = self._directory / f"{served.name}.yaml"
         self._change("upgrade", served.name, NAMESPACE, values, *words)
 
+    def change(self, action: str, name: str, namespace: str, *words: str) -> None:
+        """Change a release that was installed, to its own values and what the words say."""
+        self._change(action, name, namespace, self._directory / f"{name}.yaml", *words)
+
     async def _follow(self, name: str, sizing: Sizing) -> Served:
         assert self._client
         recorder = Recorder(self._client, self.surroundings, names_of(sizing), self.clock)

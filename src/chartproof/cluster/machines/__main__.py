@@ -23,10 +23,12 @@ from chartproof.cluster.machines.control import Control
 from chartproof.cluster.machines.endpoints import Endpoints
 from chartproof.cluster.machines.faults import Faults
 from chartproof.cluster.machines.front_door import FrontDoor
+from chartproof.cluster.machines.gateway import Gateways, is_gateway
 from chartproof.cluster.machines.gpus import GpuRegistry
 from chartproof.cluster.machines.kubelet import Kubelets
 from chartproof.cluster.machines.live_release import Surroundings
 from chartproof.cluster.machines.network import Network
+from chartproof.cluster.machines.passage import Passage
 from chartproof.cluster.machines.programs import PodContext, server_for
 from chartproof.cluster.machines.routes import Routes
 from chartproof.cluster.machines.server import Server
@@ -57,7 +59,7 @@ async def serve(directory: Path) -> None:
     settings = LiveSettings.load(directory)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(place.kubeconfig))
-        parts = await _parts(client, Api(place.kubeconfig), settings, stack)
+        parts = await _parts(client, Api(place.kubeconfig), place, settings, stack)
         tasks = [asyncio.create_task(tend(name, work), name=name) for name, work in parts.items()]
         log.info("playing %s at speed %g", directory.name, settings.speed)
         try:
@@ -69,7 +71,7 @@ async def serve(directory: Path) -> None:
 
 
 async def _parts(
-    client: Client, api: Api, settings: LiveSettings, stack: AsyncExitStack
+    client: Client, api: Api, place: Place, settings: LiveSettings, stack: AsyncExitStack
 ) -> dict[str, Callable[[], Awaitable[None]]]:
     """Everything that is to be kept running, by name; ports are open when this returns."""
     speed = settings.pace
@@ -88,6 +90,8 @@ async def _parts(
     for _, plural in _WORKLOADS:
         watches[plural].on_change(routes.workload_changed)
 
+    passage = Passage()
+    stack.push_async_callback(passage.close)
     network = Network(endpoints)
     front_door = FrontDoor(network, endpoints, routes, speed)
     kubelets = Kubelets(
@@ -96,7 +100,7 @@ async def _parts(
         watches["nodes"],
         network,
         speed,
-        _programs(speed),
+        _programs(speed, Gateways(place.directory, settings.network_port, passage)),
         real={prometheus.POD: {prometheus.PORT: (LOOPBACK, settings.prometheus_port)}},
     )
     control = Control(kubelets, Faults(api, client, kubelets, speed), network, speed, front_door.held)
@@ -115,12 +119,14 @@ async def _parts(
     }
 
 
-def _programs(speed: Speed) -> Callable[[Body, Body, Body, Surroundings], Server | None]:
+def _programs(speed: Speed, gateways: Gateways) -> Callable[[Body, Body, Body, Surroundings], Server | None]:
     """Says which program a container runs."""
     gpus = GpuRegistry(speed)
 
     def program(pod: Body, container: Body, node: Body, surroundings: Surroundings) -> Server | None:
         environment = surroundings.environment.get(container["name"], {})
+        if is_gateway(container):
+            return gateways.program(pod, container, surroundings.release, environment)
         return server_for(pod, container, PodContext(speed, node, surroundings.release, gpus, environment))
 
     return program

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chartproof.cluster.machines.gateway import is_gateway
 from chartproof.cluster.machines.programs import is_monitor
 from chartproof.cluster.machines.watch import Client, path_of
 from chartproof.cluster.placement import NODE_POOL
@@ -45,9 +46,9 @@ def alone(pod: Body) -> Surroundings:
 
 
 async def surroundings_of(client: Client, pod: Body, node: Body) -> Surroundings:
-    """What is known around a pod; only for engines and GPU monitors is anything read. Raises ApiError."""
+    """What is known around a pod; only for engines, GPU monitors and gateways is anything read. Raises ApiError."""
     containers = dig(pod, "spec", "containers", default=())
-    if not any(recognise_engine(each) is not None or is_monitor(each) for each in containers):
+    if not any(recognise_engine(each) is not None or is_monitor(each) or is_gateway(each) for each in containers):
         return alone(pod)
     found = [await _workload(client, pod), *await _config_maps(client, pod), *await _pool(client, node)]
     environment = {each["name"]: await _environment(client, pod, each) for each in containers}

@@ -16,15 +16,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from ipaddress import ip_address
 
-import aiohttp
 import yarl
 from aiohttp import web
-from multidict import CIMultiDict
 
 from chartproof.cluster.machines.endpoints import Endpoint, Endpoints, NoSuchHostError
 from chartproof.cluster.machines.listener import Listener
 from chartproof.cluster.machines.network_faults import Answer, Mode, NetworkFaults, spoiled
-from chartproof.cluster.machines.server import Server, cut
+from chartproof.cluster.machines.passage import Passage
+from chartproof.cluster.machines.server import Server
 from chartproof.cluster.ports import LOOPBACK
 
 #: Header of the network's own answers where no program gave one: REFUSED or NO_SUCH_HOST.
@@ -34,13 +33,6 @@ NO_SUCH_HOST = "no such host"
 
 _HTTP_PORT = 80
 _LOOPBACK_NAME = "localhost"
-#: Headers that are about one connection, not about the request (RFC 9110, 7.6.1), and what we set ourselves.
-_OF_CONNECTION = frozenset(
-    {
-        *("connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization"),
-        *("expect", "te", "trailer", "transfer-encoding", "upgrade"),
-    }
-)
 #: Query parameters that differ from one poll to the next.
 _MOMENTS = ("time", "start", "end")
 
@@ -55,7 +47,7 @@ class Network:
         self._faults = NetworkFaults()
         self._remembered: dict[tuple[str, str], Answer] = {}
         self._listener = Listener(self._proxy)
-        self._session: aiohttp.ClientSession | None = None
+        self._passage = Passage()
 
     # --- What is where ------------------------------------------------------------------------------------------------
 
@@ -131,9 +123,7 @@ class Network:
     async def stop(self) -> None:
         """Close the port and every connection."""
         await self._listener.stop()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._passage.close()
 
     @property
     def port(self) -> int:
@@ -151,7 +141,8 @@ class Network:
             return _nobody(REFUSED, f"{url.host}:{url.port}")
         target = self._real(endpoint)
         if target is not None:
-            return await self._pass_on(request, url, target)
+            streamed = await self._passage.stream(request, url, target)
+            return _nobody(REFUSED, f"{url.host}:{url.port}") if streamed is None else streamed
         # The newest first: an older one on the same port is a container's life that is over.
         for server in reversed(self._servers.get(endpoint.address, ())):
             if endpoint.port in server.ports and server.listening:
@@ -172,49 +163,6 @@ class Network:
             refusal.force_close()
             return refusal
         return await self.dispatch(request, request.url)
-
-    # --- Real programs ------------------------------------------------------------------------------------------------
-
-    async def _pass_on(self, request: web.BaseRequest, url: yarl.URL, target: tuple[str, int]) -> web.StreamResponse:
-        """Stream request and answer to and from a real program."""
-        content = request.content
-        # What was read before is kept with the request.
-        body = await request.read() if content.at_eof() else content
-        try:
-            async with self._client.request(
-                request.method,
-                _at(url, target),
-                headers=_headers(request.headers, "content-length" if isinstance(body, bytes) else ""),
-                data=body or None,
-                allow_redirects=False,
-            ) as upstream:
-                response = web.StreamResponse(
-                    status=upstream.status, reason=upstream.reason, headers=_headers(upstream.headers)
-                )
-                await response.prepare(request)
-                async for piece in upstream.content.iter_any():
-                    await response.write(piece)
-                await response.write_eof()
-                return response
-        except aiohttp.ClientConnectorError:
-            return _nobody(REFUSED, f"{url.host}:{url.port}")
-        except aiohttp.ClientError:
-            return cut(request)
-
-    @property
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                # Whoever asks has a limit of its own; bodies are handed on as they came.
-                timeout=aiohttp.ClientTimeout(total=None),
-                auto_decompress=False,
-                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-                trust_env=False,
-                max_line_size=2**16,
-                max_field_size=2**16,
-            )
-        return self._session
 
     # --- Spoiled answers ----------------------------------------------------------------------------------------------
 
@@ -244,14 +192,8 @@ class Network:
             if isinstance(response, web.Response) and not response.prepared and isinstance(response.body, bytes):
                 return Answer(response.status, response.content_type, response.body)
             return response
-        headers = _headers(request.headers, "accept-encoding")
-        try:
-            async with self._client.get(_at(url, target), headers=headers, allow_redirects=False) as upstream:
-                return Answer(upstream.status, upstream.content_type, await upstream.read())
-        except aiohttp.ClientConnectorError:
-            return _nobody(REFUSED, f"{url.host}:{url.port}")
-        except aiohttp.ClientError:
-            return cut(request)
+        answer = await self._passage.whole(request, url, target)
+        return _nobody(REFUSED, f"{url.host}:{url.port}") if answer is None else answer
 
 
 def _nobody(error: str, where: str) -> web.Response:
@@ -260,18 +202,6 @@ def _nobody(error: str, where: str) -> web.Response:
 
 def _response(answer: Answer) -> web.Response:
     return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
-
-
-def _at(url: yarl.URL, target: tuple[str, int]) -> yarl.URL:
-    host, port = target
-    return url.with_host(host).with_port(port)
-
-
-def _headers(given: Mapping[str, str], *without: str) -> CIMultiDict[str]:
-    """Headers as they are handed on."""
-    named = {each.strip().lower() for each in given.get("Connection", "").split(",")}
-    left_out = _OF_CONNECTION | named | set(without)
-    return CIMultiDict((name, value) for name, value in given.items() if name.lower() not in left_out)
 
 
 def _is_loopback(host: str) -> bool:

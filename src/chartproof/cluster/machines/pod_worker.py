@@ -27,6 +27,7 @@ from chartproof.cluster.machines.lifecycle import BackOff, Event, Running, Termi
 from chartproof.cluster.machines.live_release import Surroundings, alone, surroundings_of
 from chartproof.cluster.machines.machine import Addresses, Machine
 from chartproof.cluster.machines.probes import Kind, Probe
+from chartproof.cluster.machines.real_program import RealProgram
 from chartproof.cluster.machines.server import EXIT_KILLED, Server
 from chartproof.cluster.machines.watch import STRATEGIC_MERGE, Client, Key, key_of, path_of
 from chartproof.cluster.objects import INSTANCE_TYPE
@@ -46,6 +47,9 @@ GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT})
 _PATIENCE_SECONDS = 5.0
 #: Real seconds between two looks whether an address is still offered.
 _LOOK_SECONDS = 0.02
+
+#: A real program takes the time that it takes, to start and to end: so do its probes and its grace.
+_REAL_TIME = Speed(1.0)
 
 log = logging.getLogger(__name__)
 
@@ -341,7 +345,7 @@ class PodWorker:
             watching = probes.watch(
                 probe,
                 lambda: probes.ask(probe, self.record.address, self._services.network, self._listens),
-                self._speed,
+                _REAL_TIME if isinstance(life.program, RealProgram) else self._speed,
                 verdict=lambda passed: self._judge(life, kind, passed=passed),
                 failed=lambda message: self._tell(lifecycle.unhealthy(life.container, message)),
             )
@@ -406,7 +410,7 @@ class PodWorker:
         left = max(grace - (self._clock() - begun), lifecycle.MINIMUM_GRACE_SECONDS)
         if not life.program.exit.done():
             life.program.terminate()
-            await self._exit(life, self._speed.real(left))
+            await self._exit(life, left if isinstance(life.program, RealProgram) else self._speed.real(left))
         if not life.program.exit.done():
             life.program.kill()
             await self._exit(life, _PATIENCE_SECONDS)

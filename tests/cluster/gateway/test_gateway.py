@@ -1,0 +1,217 @@
+"""The real LiteLLM in front of a model on the live cluster: nothing is lost from zero, in a rollout, or while it hangs.
+
+Counted by the clients. Lost is a request without a complete answer from any target; one whose answer had begun when the
+replica hung may end with an error that the client sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from tests.cluster.gateway.clients import Asked, Clients
+from tests.cluster.gateway.provider import MODEL, Provider
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from chartproof.cluster import Cluster
+    from tests.cluster.faults.rig import Rig
+
+pytestmark = pytest.mark.slow
+
+NAME, NAMESPACE = "model", "gateway"
+SERVED = "llama-3.1-8b"
+OWN, ELSEWHERE = f"{SERVED}.own", f"{SERVED}.elsewhere"
+REQUESTS = 200
+RATE = 5.0
+"""Requests in a real second."""
+TOKENS = 8
+SETTLED = 20
+"""Answers in a row from one target that show where requests go."""
+START_SECONDS = 240.0
+"""Real seconds for LiteLLM to start, twice, on a slow machine."""
+
+
+class Bench:
+    """The release, its clients and the provider, with a few questions about them."""
+
+    def __init__(self, rig: Rig, clients: Clients, provider: Provider, loop: asyncio.AbstractEventLoop) -> None:
+        self.rig, self.clients, self.provider, self._loop = rig, clients, provider, loop
+
+    @contextmanager
+    def load(self) -> Iterator[Callable[[], list[Asked]]]:
+        """Send requests during a block; the block is given what asks for those sent until now."""
+        first = len(self.clients.asked)
+        stop = asyncio.Event()
+        future = asyncio.run_coroutine_threadsafe(self.clients.send(RATE, stop), self._loop)
+        try:
+            yield lambda: self.clients.asked[first:]
+        finally:
+            self._loop.call_soon_threadsafe(stop.set)
+            future.result(300)
+
+    def until(self, holds: Callable[[], object], what: str, seconds: float = 120.0) -> None:
+        """Wait until something is so."""
+        self.rig.until(holds, lambda: f"{what}: {self.tell()}", seconds)
+
+    def tell(self) -> str:
+        """What became of the last requests, for failures."""
+        return str([(each.target, each.end, each.error) for each in self.clients.asked[-5:]])
+
+    def last_from(self, target: str, since: Callable[[], list[Asked]]) -> bool:
+        """Whether the last answers of a load all came from this target."""
+        done = [each for each in since() if each.over][-SETTLED:]
+        return len(done) == SETTLED and all(each.complete and each.target == target for each in done)
+
+    def replicas(self) -> int:
+        """That are wanted of the model."""
+        found = self.rig.cluster.api.find("apps/v1", "Deployment", self.workload, NAMESPACE)
+        assert found is not None
+        return int(found["spec"]["replicas"])
+
+    @property
+    def workload(self) -> str:
+        """Name of the engine's Deployment."""
+        names = [
+            each["metadata"]["name"]
+            for each in self.rig.cluster.api.list("apps/v1", "Deployment", NAMESPACE)
+            if not each["metadata"]["name"].endswith("-gateway")
+        ]
+        (name,) = names
+        return str(name)
+
+    def pods(self) -> list[str]:
+        """The model's pods that are ready and stay."""
+        return [
+            each["metadata"]["name"]
+            for each in self.rig.cluster.api.list("v1", "Pod", NAMESPACE)
+            if "-gateway-" not in each["metadata"]["name"]
+            and "deletionTimestamp" not in each["metadata"]
+            and _is_ready(each)
+        ]
+
+
+def _is_ready(pod: dict[str, object]) -> bool:
+    status = pod["status"]
+    assert isinstance(status, dict)
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", ()))
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop in a thread."""
+    made = asyncio.new_event_loop()
+    thread = threading.Thread(target=made.run_forever, daemon=True)
+    thread.start()
+    yield made
+    made.call_soon_threadsafe(made.stop)
+    thread.join()
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def bench(
+    live_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, loop: asyncio.AbstractEventLoop
+) -> Iterator[Bench]:
+    """A model at zero behind two replicas of the real gateway."""
+    from chartproof.references import PLACEHOLDER  # noqa: PLC0415  (only where it is used)
+    from tests.cluster.faults.rig import PLATFORM, REPOSITORY, Rig  # noqa: PLC0415
+
+    directory = tmp_path_factory.mktemp("gateway")
+    provider = Provider()
+    port = asyncio.run_coroutine_threadsafe(provider.start(), loop).result(10)
+    with Rig(live_cluster, directory) as rig:
+        rig.install("platform", "platform", PLATFORM)
+        here = REPOSITORY / "tests" / "cluster" / "gateway"
+        preset = REPOSITORY / "values" / "llama-3.1-8b-g6e-gateway.yaml"
+        rig.install(NAME, NAMESPACE, preset, here / "values.yaml", _targets(directory, port))
+        gateway = next(
+            each["metadata"]["name"]
+            for each in live_cluster.api.list("v1", "Service", NAMESPACE)
+            if each["metadata"]["name"].endswith("-gateway")
+        )
+        clients = Clients(
+            f"http://{gateway}.{NAMESPACE}.svc/v1/chat/completions",
+            f"http://127.0.0.1:{rig.live.network_port}",
+            PLACEHOLDER,
+            SERVED,
+            TOKENS,
+        )
+
+        def ready() -> bool:
+            found = live_cluster.api.find("apps/v1", "Deployment", gateway, NAMESPACE)
+            return found is not None and found["status"].get("readyReplicas") == found["spec"]["replicas"]
+
+        rig.until(ready, "LiteLLM has started", START_SECONDS)
+        yield Bench(rig, clients, provider, loop)
+    asyncio.run_coroutine_threadsafe(provider.stop(), loop).result(10)
+
+
+def _targets(directory: Path, port: int) -> Path:
+    """Values with the provider as the second target."""
+    elsewhere = {"name": "elsewhere", "type": "openai", "tier": 2, "model": MODEL, "url": f"http://127.0.0.1:{port}/v1"}
+    targets = [{"name": "own", "type": "own"}, elsewhere]
+    path = directory / "targets.yaml"
+    path.write_text(yaml.safe_dump({"gateway": {"models": {SERVED: {"targets": targets}}}}), encoding="utf-8")
+    return path
+
+
+def test_from_zero_others_answer_until_the_model_does(bench: Bench) -> None:
+    assert bench.replicas() == 0
+    with bench.load() as sent:
+        bench.until(lambda: bench.replicas() > 0, "the gateway's requests wake the model")
+        bench.until(lambda: bench.last_from(OWN, sent), "the model answers")
+        bench.until(lambda: len(sent()) >= REQUESTS, "enough requests")
+    asked = sent()
+    assert [each for each in asked if not each.complete] == []
+    assert {each.target for each in asked} == {OWN, ELSEWHERE}
+    assert asked[0].target == ELSEWHERE
+    assert bench.provider.answered >= sum(each.target == ELSEWHERE for each in asked)
+
+
+def test_the_gateway_is_scraped(bench: Bench) -> None:
+    query = 'sum by (requested_model) (litellm_deployment_successful_fallbacks_total{requested_model="llama-3.1-8b"})'
+    bench.until(lambda: bench.rig.query(query), "Prometheus has the fallbacks")
+
+
+def test_a_rollout_of_the_model_loses_nothing(bench: Bench) -> None:
+    rig = bench.rig
+    with bench.load() as sent:
+        bench.until(lambda: bench.last_from(OWN, sent), "the model answers")
+        before = set(bench.pods())
+        rig.change("upgrade", NAME, NAMESPACE, "--set-string", "engine.podAnnotations.changed=yes", "--force-conflicts")
+        bench.until(lambda: bench.pods() and not before & set(bench.pods()), "other pods serve")
+        bench.until(lambda: len(sent()) >= REQUESTS, "enough requests")
+        bench.until(lambda: bench.last_from(OWN, sent), "the model answers")
+    assert [each for each in sent() if not each.complete] == []
+
+
+def test_what_a_hung_replica_has_not_begun_is_answered_elsewhere(bench: Bench) -> None:
+    with bench.load() as sent:
+        bench.until(lambda: bench.last_from(OWN, sent), "the model answers")
+        hung = bench.pods()
+        for each in hung:
+            bench.rig.control(f"pods/{NAMESPACE}/{each}/hang")
+        try:
+            bench.until(lambda: bench.last_from(ELSEWHERE, sent), "the other target answers")
+        finally:
+            for each in hung:
+                bench.rig.control(f"pods/{NAMESPACE}/{each}/unhang")
+        bench.until(lambda: len(sent()) >= REQUESTS, "enough requests")
+        bench.until(lambda: bench.last_from(OWN, sent), "the model answers again")
+    incomplete = [each for each in sent() if not each.complete]
+    assert [each for each in incomplete if not each.began] == []
+    # What had begun ended with an error, not as if it were whole.
+    assert [each for each in incomplete if not each.error] == []
+
+
+def test_after_quiet_the_model_is_back_at_zero(bench: Bench) -> None:
+    bench.until(lambda: bench.replicas() == 0, "nobody asks")
+    bench.until(lambda: not bench.pods(), "no pod is left")
