@@ -17,7 +17,7 @@ from chartproof.simulate.run import Options, Result, Subject, demand, subject_of
 from chartproof.simulate.traffic import Rate, Request, Trace, synthetic
 from chartproof.simulate.world import Overflow
 from tests import presets
-from tests.simulate.conftest import AUTOSCALED
+from tests.simulate.conftest import AUTOSCALED, DISAGGREGATED
 
 
 def case_of(subject: Subject, trace: Trace | str, **options: object) -> Case:
@@ -187,6 +187,11 @@ def test_percentiles_are_right_to_half_a_percent(values: list[float], percent: f
 def test_a_release_without_an_autoscaled_engine_is_refused() -> None:
     with pytest.raises(InputError, match="no engine with a known model under a ScaledObject"):
         subject_of(presets.render("platform-eks"))
+
+
+def test_a_role_of_disaggregated_serving_is_refused() -> None:
+    with pytest.raises(InputError, match="prompts or answers only"):
+        subject_of(presets.render(DISAGGREGATED))
 
 
 @pytest.mark.parametrize("stem", AUTOSCALED)

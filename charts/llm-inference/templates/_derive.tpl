@@ -44,9 +44,16 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
 */}}
 {{- define "llm-inference.derive" -}}
 {{- if not (hasKey . "Derived") -}}
+{{-   include "llm-inference.derive.numbers" . -}}
+{{-   include "llm-inference.disaggregation.roles" . -}}
+{{-   include "llm-inference.validate" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The numbers of one context: of the release, or of one role of it. */}}
+{{- define "llm-inference.derive.numbers" -}}
 {{-   include "llm-inference.catalog" . -}}
-{{-   $derived := dict -}}
-{{-   $_ := set . "Derived" $derived -}}
+{{-   $_ := set . "Derived" dict -}}
 {{-   include "llm-inference.derive.model" . -}}
 {{-   include "llm-inference.derive.fit" . -}}
 {{-   include "llm-inference.derive.target" . -}}
@@ -54,8 +61,6 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
 {{-   include "llm-inference.derive.start" . -}}
 {{-   include "llm-inference.derive.lifecycle" . -}}
 {{-   include "llm-inference.derive.resources" . -}}
-{{-   include "llm-inference.validate" . -}}
-{{- end -}}
 {{- end -}}
 
 {{/* The first of a value and what is derived: the value where it is given, also as 0, which `default` would take for absent. */}}
@@ -206,7 +211,8 @@ it is a tenth less: 4 GB of 40.
 {{- $tokens := .Values.autoscaling.signals.tokens -}}
 {{- $prompt := 0 -}}
 {{- $answer := 0 -}}
-{{- if and .Values.autoscaling.enabled $tokens.enabled $derived.kvCapacityTokens -}}
+{{- $reads := or $tokens.enabled .Values.autoscaling.signals.queuedPrompts.enabled -}}
+{{- if and .Values.autoscaling.enabled $reads $derived.kvCapacityTokens -}}
 {{-   $line := include "llm-inference.derive.profile" . | fromJson -}}
 {{-   if $line -}}
 {{-     $batch := min $derived.maxNumSeqs (div $derived.kvCapacityTokens (max 1 (int64 .Values.autoscaling.requestTokens))) -}}

@@ -11,6 +11,9 @@ Labels that select the pods of a component: dict root, component. They never cha
 app.kubernetes.io/name: {{ include "llm-inference.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
+{{- if and (eq .component "engine") (hasKey .root "Role") }}
+llm-inference.io/role: {{ .root.Role }}
+{{- end }}
 {{- end -}}
 
 {{/* Labels of an object: dict root, component, and version where it is not the engine's. */}}

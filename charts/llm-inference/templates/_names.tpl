@@ -30,6 +30,11 @@ become one): 63 - 9 = 54 bounds the first, and 46 leaves room for short suffixes
 {{- include "llm-inference.name.shortened" (dict "name" $name "length" 46) -}}
 {{- end -}}
 
+{{/* Name of what the roles of a disaggregated release share: the full name without a role's suffix. */}}
+{{- define "llm-inference.sharedName" -}}
+{{- get . "SharedName" | default (include "llm-inference.fullname" .) -}}
+{{- end -}}
+
 {{/* Name of the engine's Deployment; the autoscaler's target. */}}
 {{- define "llm-inference.engine.name" -}}
 {{- include "llm-inference.fullname" . -}}
@@ -42,12 +47,12 @@ become one): 63 - 9 = 54 bounds the first, and 46 leaves room for short suffixes
 
 {{/* Name of the gateway's Deployment, Service, ConfigMap. */}}
 {{- define "llm-inference.gateway.name" -}}
-{{- include "llm-inference.fullname" . }}-gateway
+{{- include "llm-inference.sharedName" . }}-gateway
 {{- end -}}
 
 {{/* Name of the ServiceAccount of engine and weights pods. */}}
 {{- define "llm-inference.serviceAccount.name" -}}
-{{- .Values.serviceAccount.name | default (ternary (include "llm-inference.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- .Values.serviceAccount.name | default (ternary (include "llm-inference.sharedName" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
 {{/* Name of the ServiceAccount of the gateway's pods. */}}
@@ -67,12 +72,12 @@ llm-inference.io/pool
 
 {{/* Name of the ConfigMap with the weights script. */}}
 {{- define "llm-inference.weights.script" -}}
-{{- include "llm-inference.fullname" . }}-weights
+{{- include "llm-inference.sharedName" . }}-weights
 {{- end -}}
 
 {{/* Name of the claim that holds the weights (delivery `volume`). */}}
 {{- define "llm-inference.weights.claim" -}}
-{{- .Values.weights.volume.existingClaim | default (printf "%s-weights" (include "llm-inference.fullname" .)) -}}
+{{- .Values.weights.volume.existingClaim | default (printf "%s-weights" (include "llm-inference.sharedName" .)) -}}
 {{- end -}}
 
 {{/*
@@ -80,6 +85,6 @@ Name of a weights Job: dict root, task, content. Jobs are immutable, so the name
 a Job whose work did not change keeps its name, and an upgrade leaves it alone.
 */}}
 {{- define "llm-inference.weights.job" -}}
-{{- $prefix := include "llm-inference.name.shortened" (dict "name" (include "llm-inference.fullname" .root) "length" 36) -}}
+{{- $prefix := include "llm-inference.name.shortened" (dict "name" (include "llm-inference.sharedName" .root) "length" 36) -}}
 {{- printf "%s-weights-%s-%s" $prefix .task (.content | sha256sum | trunc 8) -}}
 {{- end -}}

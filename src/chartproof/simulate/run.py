@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from chartproof.autoscaler import Autoscaler, autoscalers
 from chartproof.errors import InputError
+from chartproof.kv_transfer import CONSUMER, PRODUCER, kv_transfer
 from chartproof.languages.duration import DurationError, prometheus_seconds
 from chartproof.languages.promql import Query
 from chartproof.plan.workload_plan import WorkloadPlan, plan_release
@@ -158,6 +159,13 @@ def subject_of(release: Release) -> Subject:
         plan = next((each for each in plans if each.container.document is scaler.target), None)
         if plan is None or not scaler.is_keda:
             continue
+        transfer = kv_transfer(plan.container)
+        if transfer is not None and transfer.role in {PRODUCER, CONSUMER}:
+            raise InputError(
+                "computes prompts or answers only, and an engine is simulated that does both",
+                where=plan.container.document.identity,
+                how="the preset without disaggregation.enabled",
+            )
         pools = node_pools(release, plan)
         models = {
             instance.name: found

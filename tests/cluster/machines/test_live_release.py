@@ -83,7 +83,7 @@ MODELS = tuple(each for each in presets.STEMS if not each.startswith("platform-"
 def test_a_live_pods_plan_is_that_of_its_preset_on_its_node(stem: str) -> None:
     store, body, node = live(stem)
     found = cold_starts(read(store, body, node).release, node)
-    (plan,) = plan_release(presets.render(stem))
+    plan = plan_release(presets.render(stem))[0]
     name = str(plan.container.container["name"])
     instance = plan.facts.instances[node["metadata"]["labels"]["node.kubernetes.io/instance-type"]]
     assert found[name].phases == plan.cold_start_on(instance).phases

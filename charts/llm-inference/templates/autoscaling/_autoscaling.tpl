@@ -5,5 +5,5 @@
 
 {{/* Name of the TriggerAuthentication for Prometheus. */}}
 {{- define "llm-inference.autoscaling.authentication.name" -}}
-{{- include "llm-inference.fullname" . }}-prometheus
+{{- include "llm-inference.sharedName" . }}-prometheus
 {{- end -}}

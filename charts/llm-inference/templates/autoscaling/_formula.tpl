@@ -49,6 +49,17 @@ smallest number there is and the autoscaler then goes to its minimum.
 {{-       $terms = append $terms (printf "ttft > %s ? replicas * min(ttft * %s, %d) : 0" $goal (include "llm-inference.autoscaling.number" $factor) (mul 2 $target)) -}}
 {{-     end -}}
 {{-   end -}}
+{{-   with $autoscaling.signals.queuedPrompts -}}
+{{- /* The trigger's value is replicas' worth of prompts that wait. */ -}}
+{{-     if .enabled }}{{ $terms = append $terms (printf "queued_prompts * %d" $target) }}{{ end -}}
+{{-   end -}}
+{{-   with $autoscaling.signals.interTokenLatency -}}
+{{-     if .enabled -}}
+{{- /* As for the first token. */ -}}
+{{-       $goal := divf .targetMilliseconds 1000 -}}
+{{-       $terms = append $terms (printf "itl > %s ? replicas * min(itl * %s, %d) : 0" (include "llm-inference.autoscaling.number" $goal) (include "llm-inference.autoscaling.number" (divf (float64 $target) $goal)) (mul 2 $target)) -}}
+{{-     end -}}
+{{-   end -}}
 {{-   if $autoscaling.officeHours.enabled -}}
 {{- /* The trigger's value is the number of replicas to keep: a floor, since the largest term decides. */ -}}
 {{-     $terms = append $terms (printf "office_hours * %d" $target) -}}
@@ -93,6 +104,8 @@ others where values switch them on (that the formula reads those too is checked 
 {{- if $autoscaling.signals.tokens.enabled }}{{ $names = append $names "tokens" }}{{ end -}}
 {{- if $autoscaling.signals.kvCache.enabled }}{{ $names = append $names "kv_cache" }}{{ end -}}
 {{- if $autoscaling.signals.timeToFirstToken.enabled }}{{ $names = append $names "ttft" }}{{ end -}}
+{{- if $autoscaling.signals.queuedPrompts.enabled }}{{ $names = append $names "queued_prompts" }}{{ end -}}
+{{- if $autoscaling.signals.interTokenLatency.enabled }}{{ $names = append $names "itl" }}{{ end -}}
 {{- if has "replicas" $read }}{{ $names = append $names "replicas" }}{{ end -}}
 {{- if include "llm-inference.autoscaling.wake" . }}{{ $names = append $names "wake" }}{{ end -}}
 {{- if $autoscaling.officeHours.enabled }}{{ $names = append $names "office_hours" }}{{ end -}}

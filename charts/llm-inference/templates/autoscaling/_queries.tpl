@@ -95,17 +95,46 @@ or on() 0 * (
 {{- end -}}
 
 {{/*
+Replicas' worth of prompt tokens that wait: as many as a replica computes in `queuedPrompts.targetSeconds` are one. The
+engine counts waiting requests; how long their prompts are is taken from those of the last scrapes, and from
+`requestTokens` where there were none.
+*/}}
+{{- define "llm-inference.autoscaling.query.queued_prompts" -}}
+{{- $window := printf "[%ds]" (mul 4 (int .Values.observability.scrapeIntervalSeconds)) -}}
+{{- $prompts := printf "sum(rate(%s%s))" (include "llm-inference.autoscaling.series" (dict "root" . "metric" "promptTokens")) $window -}}
+{{- $finished := printf "sum(rate(%s%s))" (include "llm-inference.autoscaling.series" (dict "root" . "metric" "requestsFinished")) $window -}}
+(
+  {{- include "llm-inference.autoscaling.query.waiting" . | nindent 2 }}
+)
+* on() (
+  {{ $prompts }} / {{ $finished }} > 0
+  or vector({{ int .Values.autoscaling.requestTokens }})
+)
+/ {{ include "llm-inference.autoscaling.number" (mulf .Derived.promptTokensPerSecond .Values.autoscaling.signals.queuedPrompts.targetSeconds) }}
+{{- end -}}
+
+{{/* Time between tokens, as the time to first token. */}}
+{{- define "llm-inference.autoscaling.query.itl" -}}
+{{- include "llm-inference.autoscaling.quantile" (dict "root" . "metric" "interTokenLatency" "quantile" .Values.autoscaling.signals.interTokenLatency.quantile) -}}
+{{- end -}}
+
+{{/*
 Time to first token. A quantile is NaN while no request arrives: `>= 0` drops it, and then it is 0 exactly where the
 guarded query finds nothing broken. The window spans 8 scrapes.
 */}}
 {{- define "llm-inference.autoscaling.query.ttft" -}}
-{{- $buckets := include "llm-inference.autoscaling.series" (dict "root" . "metric" "timeToFirstToken" "suffix" "_bucket") -}}
-{{- $window := printf "%ds" (mul 8 (int .Values.observability.scrapeIntervalSeconds)) -}}
+{{- include "llm-inference.autoscaling.quantile" (dict "root" . "metric" "timeToFirstToken" "quantile" .Values.autoscaling.signals.timeToFirstToken.quantile) -}}
+{{- end -}}
+
+{{/* A quantile of a histogram of seconds: dict root, metric, quantile. */}}
+{{- define "llm-inference.autoscaling.quantile" -}}
+{{- $buckets := include "llm-inference.autoscaling.series" (dict "root" .root "metric" .metric "suffix" "_bucket") -}}
+{{- $window := printf "%ds" (mul 8 (int .root.Values.observability.scrapeIntervalSeconds)) -}}
 (
-  histogram_quantile({{ .Values.autoscaling.signals.timeToFirstToken.quantile }}, sum by (le) (rate({{ $buckets }}[{{ $window }}]))) >= 0
+  histogram_quantile({{ .quantile }}, sum by (le) (rate({{ $buckets }}[{{ $window }}]))) >= 0
 )
 or on() 0 * (
-  {{- include "llm-inference.autoscaling.query.running" . | nindent 2 }}
+  {{- include "llm-inference.autoscaling.query.running" .root | nindent 2 }}
 )
 {{- end -}}
 

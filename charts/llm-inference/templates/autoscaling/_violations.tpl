@@ -35,6 +35,12 @@
 {{- if and $autoscaling.signals.tokens.enabled (not (and .Derived.promptTokensPerSecond .Derived.answerTokensPerSecond)) -}}
 {{-   $messages = append $messages "[LLM017] autoscaling.signals.tokens: what a replica computes cannot be derived without a profile of the model and nodes.instanceTypes; write promptTokensPerSecond and answerTokensPerSecond" -}}
 {{- end -}}
+{{- if and $autoscaling.signals.queuedPrompts.enabled (not .Derived.promptTokensPerSecond) -}}
+{{-   $messages = append $messages "[LLM017] autoscaling.signals.queuedPrompts: what a replica computes cannot be derived without a profile of the model and nodes.instanceTypes; write autoscaling.signals.tokens.promptTokensPerSecond" -}}
+{{- end -}}
+{{- if and $autoscaling.signals.interTokenLatency.enabled (ge (int .Derived.leastStepMilliseconds) (int $autoscaling.signals.interTokenLatency.targetMilliseconds)) -}}
+{{-   $messages = append $messages (printf "[LLM226] autoscaling.signals.interTokenLatency.targetMilliseconds: a single request already takes %d ms per token on this GPU, and no number of replicas makes it faster; write more than %d" (int .Derived.leastStepMilliseconds) (int .Derived.leastStepMilliseconds)) -}}
+{{- end -}}
 {{- if and (not $autoscaling.targetPerReplica) (gt (int .Derived.leastStepMilliseconds) (int $autoscaling.stepMilliseconds)) -}}
 {{-   $messages = append $messages (printf "[LLM226] autoscaling.stepMilliseconds: a single request already takes %d ms per token on this GPU, so no target reaches %d; write more than %d, or set autoscaling.targetPerReplica" (int .Derived.leastStepMilliseconds) (int $autoscaling.stepMilliseconds) (int .Derived.leastStepMilliseconds)) -}}
 {{- end -}}
@@ -71,13 +77,13 @@
 {{- if $autoscaling.formula -}}
 {{-   $read := include "llm-inference.autoscaling.formula.names" $autoscaling.formula | fromJsonArray -}}
 {{-   $triggers := include "llm-inference.autoscaling.triggers" . | fromJsonArray -}}
-{{-   $switches := dict "tokens" "autoscaling.signals.tokens.enabled" "kv_cache" "autoscaling.signals.kvCache.enabled" "ttft" "autoscaling.signals.timeToFirstToken.enabled" "wake" "autoscaling.wake.query" "office_hours" "autoscaling.officeHours.enabled" -}}
+{{-   $switches := dict "tokens" "autoscaling.signals.tokens.enabled" "kv_cache" "autoscaling.signals.kvCache.enabled" "ttft" "autoscaling.signals.timeToFirstToken.enabled" "queued_prompts" "autoscaling.signals.queuedPrompts.enabled" "itl" "autoscaling.signals.interTokenLatency.enabled" "wake" "autoscaling.wake.query" "office_hours" "autoscaling.officeHours.enabled" -}}
 {{-   range $read -}}
 {{-     if not (has . $triggers) -}}
 {{-       if hasKey $switches . -}}
 {{-         $messages = append $messages (printf "[LLM203] autoscaling.formula: reads `%s`, which is off; set %s" . (get $switches .)) -}}
 {{-       else -}}
-{{-         $messages = append $messages (printf "[LLM203] autoscaling.formula: `%s` is no trigger; use running, waiting, tokens, kv_cache, ttft, replicas, wake or office_hours" .) -}}
+{{-         $messages = append $messages (printf "[LLM203] autoscaling.formula: `%s` is no trigger; use running, waiting, tokens, kv_cache, ttft, queued_prompts, itl, replicas, wake or office_hours" .) -}}
 {{-       end -}}
 {{-     end -}}
 {{-   end -}}
@@ -117,6 +123,11 @@
 {{-   end -}}
 {{-   if $autoscaling.signals.tokens.enabled -}}
 {{-     $messages = append $messages "[LLM016] autoscaling.signals.tokens.enabled: the OpenTelemetry scaler's queries know no rates; write false, or autoscaling.source prometheus" -}}
+{{-   end -}}
+{{-   range $signal := list "queuedPrompts" "interTokenLatency" -}}
+{{-     if (get $autoscaling.signals $signal).enabled -}}
+{{-       $messages = append $messages (printf "[LLM016] autoscaling.signals.%s.enabled: the OpenTelemetry scaler's queries know neither rates nor quantiles; write false, or autoscaling.source prometheus" $signal) -}}
+{{-     end -}}
 {{-   end -}}
 {{-   if $autoscaling.signals.timeToFirstToken.enabled -}}
 {{-     $messages = append $messages "[LLM016] autoscaling.signals.timeToFirstToken.enabled: the OpenTelemetry scaler's queries know no quantiles; write false, or autoscaling.source prometheus" -}}

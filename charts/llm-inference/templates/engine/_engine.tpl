@@ -14,12 +14,12 @@
 {{- end -}}
 
 {{/*
-Arguments of the engine, as a JSON list: those of its own template (_vllm.tpl, _sglang.tpl), of the weights' delivery, and
-the user's.
+Arguments of the engine, as a JSON list: those of its own template (_vllm.tpl, _sglang.tpl), of the weights' delivery, of
+its role, and the user's.
 */}}
 {{- define "llm-inference.engine.arguments" -}}
 {{- $arguments := include (printf "llm-inference.engine.%s.arguments" .Values.engine.type) . | fromJsonArray -}}
-{{- $arguments = concat $arguments (include "llm-inference.weights.arguments" . | fromJsonArray) -}}
+{{- $arguments = concat $arguments (include "llm-inference.weights.arguments" . | fromJsonArray) (include "llm-inference.disaggregation.arguments" . | fromJsonArray) -}}
 {{- concat $arguments .Values.engine.extraArgs | toJson -}}
 {{- end -}}
 
@@ -87,6 +87,7 @@ stage counts. Empty for all others: dict root, metric.
   value: "0"
 {{- end }}
 {{- end }}
+{{- include "llm-inference.disaggregation.environment" . }}
 {{- range $name, $value := .Values.engine.extraEnv }}
 - name: {{ $name | quote }}
   value: {{ $value | toString | quote }}

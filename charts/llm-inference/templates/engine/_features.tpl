@@ -90,6 +90,11 @@
 {{-   if and $.Values.autoscaling.enabled $.Values.autoscaling.signals.tokens.enabled -}}
 {{-     $messages = append $messages (printf "[LLM016] autoscaling.signals.tokens.enabled: a model with engine.task %s makes no tokens to count; write false" $engine.task) -}}
 {{-   end -}}
+{{-   range $signal := list "queuedPrompts" "interTokenLatency" -}}
+{{-     if and $.Values.autoscaling.enabled (get $.Values.autoscaling.signals $signal).enabled -}}
+{{-       $messages = append $messages (printf "[LLM016] autoscaling.signals.%s.enabled: a model with engine.task %s makes no tokens one by one; write false" $signal $engine.task) -}}
+{{-     end -}}
+{{-   end -}}
 {{-   if and $.Values.autoscaling.enabled $.Values.autoscaling.signals.timeToFirstToken.enabled -}}
 {{-     $messages = append $messages (printf "[LLM016] autoscaling.signals.timeToFirstToken.enabled: a model with engine.task %s has no first token; write false" $engine.task) -}}
 {{-   end -}}

@@ -55,6 +55,11 @@ spec:
         - name: http
           containerPort: {{ int64 $engine.port }}
           protocol: TCP
+        {{- if hasKey . "Role" }}
+        - name: kv-transfer
+          containerPort: {{ int64 .Values.disaggregation.sideChannelPort }}
+          protocol: TCP
+        {{- end }}
       resources:
         requests:
           cpu: {{ $engine.resources.cpu | quote }}

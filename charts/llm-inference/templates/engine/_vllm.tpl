@@ -69,7 +69,7 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
 
 {{/* Options that stand for values of the chart; `extraArgs` may not repeat them. */}}
 {{- define "llm-inference.engine.vllm.generatedOptions" -}}
-{{- list "--model" "--served-model-name" "--port" "--host" "--gpu-memory-utilization" "--device-memory-utilization" "--dtype"
+{{- $options := list "--model" "--served-model-name" "--port" "--host" "--gpu-memory-utilization" "--device-memory-utilization" "--dtype"
       "--kv-cache-dtype" "--tensor-parallel-size" "-tp" "--pipeline-parallel-size" "-pp" "--max-model-len" "--max-num-seqs"
       "--max-num-batched-tokens" "--quantization" "-q" "--enable-prefix-caching" "--no-enable-prefix-caching"
       "--disable-prefix-caching" "--enforce-eager" "--no-enforce-eager" "--trust-remote-code" "--no-trust-remote-code"
@@ -79,11 +79,16 @@ Arguments of `vllm serve`, as a JSON list. Spellings are those that every versio
       "--disable-auto-tool-choice" "--reasoning-parser" "--structured-outputs-config" "--enable-lora" "--no-enable-lora"
       "--disable-lora" "--lora-modules" "--max-loras" "--max-lora-rank" "--speculative-config" "-sc"
       "--kv-offloading-size" "--kv-offloading-backend" "--scheduling-policy"
-      "--revision" "--api-key" "--hf-token" "--config" | toJson -}}
+      "--revision" "--api-key" "--hf-token" "--config" -}}
+{{- /* Without roles it is the user's, for connectors that the chart does not know. */ -}}
+{{- if hasKey . "Role" }}{{ $options = append $options "--kv-transfer-config" }}{{ end -}}
+{{- toJson $options -}}
 {{- end -}}
 
 {{- define "llm-inference.engine.vllm.generatedVariables" -}}
-["VLLM_CACHE_ROOT", "VLLM_API_KEY"]
+{{- $names := list "VLLM_CACHE_ROOT" "VLLM_API_KEY" -}}
+{{- if hasKey . "Role" }}{{ $names = concat $names (list "VLLM_NIXL_SIDE_CHANNEL_HOST" "VLLM_NIXL_SIDE_CHANNEL_PORT") }}{{ end -}}
+{{- toJson $names -}}
 {{- end -}}
 
 {{- define "llm-inference.engine.vllm.environment" -}}

@@ -65,7 +65,7 @@ taint {{ $key }}{{ with $taint.value }}={{ . }}{{ end }}:{{ $taint.effect }}
 
 {{/* Name of the node class this release makes. */}}
 {{- define "llm-inference.nodes.class.name" -}}
-{{- .Values.nodes.nodeClass.name | default (include "llm-inference.fullname" .) -}}
+{{- .Values.nodes.nodeClass.name | default (include "llm-inference.sharedName" .) -}}
 {{- end -}}
 
 {{/*

@@ -56,6 +56,8 @@ Fill the `${...}` placeholders of an alert or dashboard file: dict root, text, e
 {{/* Matchers of the engine's series of this release. */}}
 {{- define "llm-inference.observability.filter" -}}
 namespace="{{ .Release.Namespace }}",{{ .Catalog.engine.modelLabel }}="{{ .Derived.modelName }}"
+{{- /* Both roles serve the model: their pods tell them apart. */ -}}
+{{- if hasKey . "Role" }},pod=~"{{ include "llm-inference.engine.name" . }}-[0-9a-z]+-[0-9a-z]{5}"{{ end -}}
 {{- end -}}
 
 {{/* Matchers of this release's engine pods. */}}
