@@ -155,6 +155,17 @@ window holds four scrapes and two polls of KEDA.
 {{ $names | uniq | join "|" }}
 {{- end -}}
 
+{{/* All names that clients ask for, as a regular expression. */}}
+{{- define "llm-inference.gateway.names" -}}
+{{- $names := list -}}
+{{- range $name, $model := .Gateway.models -}}
+{{-   $quoted := regexQuoteMeta $name | replace "\\" "\\\\" -}}
+{{-   $names = append $names $quoted -}}
+{{-   range $class, $_ := $.Values.gateway.classes }}{{ $names = append $names (printf "%s-%s" $quoted $class) }}{{ end -}}
+{{- end -}}
+{{ $names | uniq | join "|" }}
+{{- end -}}
+
 {{/* Matchers of the gateway's series: of its namespace, since what asks for a model there asks for this one. */}}
 {{- define "llm-inference.gateway.filter" -}}
 namespace="{{ .Release.Namespace }}"

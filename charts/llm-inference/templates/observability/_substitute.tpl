@@ -7,6 +7,7 @@ Fill the `${...}` placeholders of an alert or dashboard file: dict root, text, e
   ${allRequests}, ${allGeneratedTokens}   per second over an hour, of all engines that dashboards are drawn for
   ${podFilter}        matchers of this release's pods, for series without a model label
   thresholds          from observability.alerts
+  ${gateway}, ${gatewayModels}   its Deployment, and the names clients ask for as a regular expression, where there is one
 */}}
 {{- define "llm-inference.observability.substitute" -}}
 {{- include "llm-inference.derive" .root -}}
@@ -35,6 +36,10 @@ Fill the `${...}` placeholders of an alert or dashboard file: dict root, text, e
       "gpuPowerPercent" $alerts.gpuPowerPercent
       "gpuTaint" (keys $root.Values.nodes.taints | sortAlpha | first | default "nvidia.com/gpu")
     ) $engine.metrics -}}
+{{- if $root.Values.gateway.enabled -}}
+{{-   $_ := set $words "gateway" (include "llm-inference.gateway.name" $root) -}}
+{{-   $_ := set $words "gatewayModels" (include "llm-inference.gateway.names" $root) -}}
+{{- end -}}
 {{- $text := .text -}}
 {{- range $name, $value := $words -}}
 {{-   $text = replace (printf "${%s}" $name) (toString $value) $text -}}
