@@ -500,7 +500,11 @@ def test_a_preset_gets_the_machine_that_its_plan_calls_cheapest(bench: Bench, st
         each["spec"]["template"]["spec"]["nodeClassRef"]["name"] = "bench"
         bench.pools.append(each["metadata"]["name"])
         bench.api.create(each)
-    [template] = [each.body["spec"]["template"] for each in release.of_kind("Deployment")]
+    [template] = [
+        each.body["spec"]["template"]
+        for each in release.of_kind("Deployment")
+        if each.labels.get("app.kubernetes.io/component") == "engine"
+    ]
     spec = {**template["spec"], "serviceAccountName": "default", "volumes": [], "initContainers": []}
     spec["containers"] = [{key: each[key] for key in ("name", "image", "resources")} for each in spec["containers"]]
     name = f"pod-{next(_numbers)}"
