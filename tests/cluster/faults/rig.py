@@ -335,13 +335,14 @@ class Rig:
     def loading(self, served: Served) -> set[str]:
         """Pods whose engine runs and has not loaded the model."""
         names = {each["metadata"]["name"] for each in self.pods(served)}
-        return {each["pod"] for each in self._engines() if not each["loaded"]} & names
+        return {each["pod"] for each in self.engines() if not each["loaded"]} & names
 
     def nodes(self) -> list[Body]:
         """Nodes of Karpenter's."""
         return self.cluster.api.list("v1", "Node", labelSelector=NODE_POOL)
 
-    def _engines(self) -> list[Body]:
+    def engines(self) -> list[Body]:
+        """Every engine of the cluster, as the played machines know it."""
         with self._opener.open(f"http://127.0.0.1:{self.live.control_port}/state", timeout=10) as answer:
             return list(json.load(answer)["engines"])
 

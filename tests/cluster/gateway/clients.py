@@ -42,32 +42,36 @@ class Clients:
 
     def __init__(self, url: str, proxy: str, key: str, model: str, tokens: int) -> None:
         self.asked: list[Asked] = []
-        self._url, self._proxy = url, proxy
+        self._url, self._proxy, self._tokens = url, proxy, tokens
         self._headers = {"Authorization": f"Bearer {key}"}
         self._body = {
             "model": model,
             "stream": True,
-            "max_tokens": tokens,
             "messages": [{"role": "user", "content": "Say something."}],
         }
         self._open: set[asyncio.Task[None]] = set()
 
     async def send(self, per_second: float, stop: asyncio.Event) -> None:
         """Send until told to stop, and wait for the answers."""
-        timeout = aiohttp.ClientTimeout(total=_PATIENCE_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        async with _session() as session:
             while not stop.is_set():
                 asked = Asked(time.monotonic())
                 self.asked.append(asked)
-                task = asyncio.create_task(self._ask(session, asked))
+                task = asyncio.create_task(self._ask(session, asked, self._tokens))
                 self._open.add(task)
                 task.add_done_callback(self._open.discard)
                 await asyncio.sleep(1 / per_second)
             await asyncio.gather(*self._open)
 
-    async def _ask(self, session: aiohttp.ClientSession, asked: Asked) -> None:
+    async def one(self, asked: Asked, tokens: int) -> None:
+        """Send one request, and wait for the answer's end."""
+        async with _session() as session:
+            await self._ask(session, asked, tokens)
+
+    async def _ask(self, session: aiohttp.ClientSession, asked: Asked, tokens: int) -> None:
+        body = {**self._body, "max_tokens": tokens}
         try:
-            async with session.post(self._url, json=self._body, headers=self._headers, proxy=self._proxy) as response:
+            async with session.post(self._url, json=body, headers=self._headers, proxy=self._proxy) as response:
                 asked.target = response.headers.get(_TARGET, "")
                 if response.status != 200:
                     asked.error = f"{response.status}: {(await response.text())[:300]}"
@@ -79,6 +83,11 @@ class Clients:
             asked.error = repr(error)
         finally:
             asked.over = True
+
+
+def _session() -> aiohttp.ClientSession:
+    timeout = aiohttp.ClientTimeout(total=_PATIENCE_SECONDS)
+    return aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
 
 
 def _read(line: str, asked: Asked) -> None:
