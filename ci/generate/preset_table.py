@@ -10,6 +10,7 @@ from typing import Any
 
 from chartproof import kubernetes_yaml
 from chartproof.catalog import catalog
+from chartproof.plan.candidates import cut
 from chartproof.release import dig
 from ci.generate.artifacts import ROOT, Artifact, GenerationError, between_markers, cell
 
@@ -73,7 +74,12 @@ def _row(path: Path) -> tuple[tuple[float, str], str]:
     if not value("engine", "enabled"):
         return (-1.0, path.stem), f"| {name} | {title} | | | | | |"
     types = value("nodes", "instanceTypes")
-    price = catalog().instances[types[0]].usd_per_hour if types and types[0] in catalog().instances else None
+    first = [catalog().instances[each] for each in types[:1] if each in catalog().instances]
+    if profile := value("engine", "migProfile"):
+        first = [*cut(first, profile, catalog())]
+    price = first[0].usd_per_hour if first else None
+    if price and profile:
+        price /= first[0].gpu_count
     cells = [
         name,
         title,

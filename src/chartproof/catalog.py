@@ -35,6 +35,12 @@ class Gpu:
     usable_share: float
     driver: int
     memory_bandwidth_gigabytes_per_second: float
+    slices: tuple[tuple[int, str, int], ...] = ()
+    """MIG: memory of the whole GPU in MiB, profile, and how many of these slices it is cut into."""
+
+    def slices_of(self, profile: str, mebibytes: int) -> int:
+        """How many slices of a MIG profile a GPU with so much memory has, 0 where it has no such slices."""
+        return next((count for memory, name, count in self.slices if (memory, name) == (mebibytes, profile)), 0)
 
     def with_memory(self, mebibytes: int) -> Gpu:
         """The same GPU in another memory size (the A100 comes in two)."""
@@ -264,6 +270,11 @@ def catalog() -> Catalog:
             usable_share=facts["usableShare"],
             driver=facts["driver"],
             memory_bandwidth_gigabytes_per_second=facts["memoryBandwidthGigabytesPerSecond"],
+            slices=tuple(
+                (memory, profile, count)
+                for memory, profiles in facts.get("mig", {}).items()
+                for profile, count in profiles.items()
+            ),
         )
         for name, facts in _read("gpus.yaml")["gpus"].items()
     }

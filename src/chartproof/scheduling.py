@@ -24,7 +24,7 @@ from chartproof.pool import (
 )
 from chartproof.release import Body, Document, PodTemplate, Release, dig, once_per_release
 from chartproof.requirements import NORMALISED_LABELS, Requirement, combine, from_expressions, from_labels
-from chartproof.workload import GPU_RESOURCE, gpu_count
+from chartproof.workload import GPU_RESOURCE, gpu_count, mig_profile
 
 EFA_RESOURCE = "vpc.amazonaws.com/efa"
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
@@ -108,6 +108,11 @@ class GpuPod:
         """What one pod asks of a node."""
         return needs_of(self.pod)
 
+    @property
+    def mig_profile(self) -> str:
+        """Profile of the MIG slice that it asks for, empty where it asks for whole GPUs."""
+        return next(filter(None, map(mig_profile, self.pod.containers())), "")
+
     def path(self, *steps: str) -> str:
         """Path below the pod's spec."""
         return self.pod.path_of("spec", *steps)
@@ -119,7 +124,7 @@ class GpuPod:
 
 @once_per_release
 def gpu_pods(release: Release) -> list[GpuPod]:
-    """Pod templates of the release that ask for `nvidia.com/gpu`."""
+    """Pod templates of the release that ask for `nvidia.com/gpu`, or for slices of one."""
     return [found for document in release.workloads for found in gpu_pods_in(document)]
 
 
@@ -130,7 +135,10 @@ def gpu_pods_in(document: Document) -> list[GpuPod]:
     return [
         GpuPod(document, pod)
         for pod in document.pod_templates
-        if any(gpu_count(container) for container in (*pod.containers(), *pod.containers(init=True)))
+        if any(
+            gpu_count(container) or mig_profile(container)
+            for container in (*pod.containers(), *pod.containers(init=True))
+        )
     ]
 
 

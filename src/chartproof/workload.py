@@ -50,6 +50,8 @@ NODE_FAMILY_ANNOTATION = "chartproof.io/node-family"
 DELIVERY_ANNOTATION = "chartproof.io/weights-delivery"
 
 GPU_RESOURCE = "nvidia.com/gpu"
+#: Resources of slices of a GPU, by MIG profile.
+MIG_PREFIX = "nvidia.com/mig-"
 
 DEFAULT_PORTS: Mapping[str, int] = {"vllm": 8000, "sglang": 30000}
 
@@ -61,7 +63,7 @@ OTHER_ACCELERATORS = (
     "habana.ai/",
     "gpu.intel.com/",
     "huawei.com/",
-    "nvidia.com/mig-",
+    MIG_PREFIX,
     "nvidia.com/gpu.shared",
 )
 
@@ -301,6 +303,15 @@ def gpu_count(container: Body) -> int:
             except (TypeError, ValueError):
                 return 0
     return 0
+
+
+def mig_profile(container: Body) -> str:
+    """Profile of the MIG slice that a container asks for (`nvidia.com/mig-1g.10gb`), empty where none."""
+    for side in ("limits", "requests"):
+        for name in dig(container, "resources", side, default={}):
+            if str(name).startswith(MIG_PREFIX):
+                return str(name).removeprefix(MIG_PREFIX)
+    return ""
 
 
 def recognise_image(container: Body) -> str | None:

@@ -20,6 +20,7 @@ FOUR_GPUS: Values = {
     "engine": {"tensorParallelSize": 4, "resources": {"cpu": "32"}},
     "nodes": {"instanceTypes": ["g6e.12xlarge"]},
 }
+P5: Values = {"nodes": {"instanceTypes": ["p5.4xlarge"]}, "engine": {"maxModelLen": 2048}}
 MODELS = [stem for stem in STEMS if not stem.startswith("platform")]
 
 
@@ -112,6 +113,21 @@ def test_gpus_without_bfloat16_compute_in_float16_on_every_node_of_the_pool(
     token = {"huggingFaceToken": {"existingSecret": "huggingface"}}
     values = {"engine": {"maxModelLen": 4096, **token}, "nodes": {"instanceTypes": types}}
     assert engine(render(small, values)).option("--dtype") == dtype
+
+
+def test_a_replica_on_a_slice_asks_for_it_by_its_profile_and_fits_its_memory(render: Render) -> None:
+    release = render({"engine": {"migProfile": "3g.40gb"}}, {"nodes": {"provider": "existing"}}, P5)
+    resources = engine(release).container["resources"]
+    for side in ("limits", "requests"):
+        assert resources[side]["nvidia.com/mig-3g.40gb"] == 1
+        assert "nvidia.com/gpu" not in resources[side]
+    (plan,) = plan_release(release)
+    (whole,) = plan_release(render(P5))
+    # Half of the price, and a little less than half of the memory.
+    assert plan.smallest_fit is not None
+    assert whole.smallest_fit is not None
+    assert plan.smallest_fit.budget_bytes == pytest.approx(whole.smallest_fit.budget_bytes * 38 / 80)
+    assert plan.usd_per_hour == pytest.approx((whole.usd_per_hour or 0) / 2)
 
 
 def test_gpu_limit_equals_request_and_parallel_size(render: Render) -> None:

@@ -59,6 +59,20 @@ def test_identity_and_weights_that_have_to_be_made_are_told(tmp_path: Path) -> N
     assert "chartproof stage-weights hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4" in text
 
 
+def test_a_node_group_of_size_zero_is_described_for_cluster_autoscaler(tmp_path: Path) -> None:
+    template = "k8s.io/cluster-autoscaler/node-template"
+    text = notes(tmp_path, preset("llama-3.1-8b-awq-g6-managed"))
+    for line in (
+        f"{template}/label/llm-inference.io/pool = gpu",
+        f"{template}/taint/nvidia.com/gpu = true:NoSchedule",
+        f"{template}/resources/nvidia.com/gpu = GPUs of one instance",
+    ):
+        assert f"    {line}\n" in text
+    sliced = notes(tmp_path, preset("llama-3.1-8b-awq-h100-mig"))
+    assert f"    {template}/resources/nvidia.com/mig-1g.20gb = slices of one instance\n" in sliced
+    assert f"{template}/resources/nvidia.com/gpu" not in sliced
+
+
 def test_hybrid_nodes_are_described_as_they_must_join(tmp_path: Path) -> None:
     text = notes(tmp_path, preset("qwen3-32b-l40s-hybrid"))
     for line in (

@@ -118,6 +118,15 @@ def test_reserved_capacity_comes_first_and_only_where_the_node_class_selects_som
     assert "allow no instance type" in _reason(_pod(), only)
 
 
+def test_a_static_pool_comes_before_others_and_has_no_more_nodes_than_it_says() -> None:
+    static = _pool("static", replicas=2, limits={"nodes": 3})
+    other = _pool("other", weight=100)
+    assert _placed(_pod(), other, static).pool == "static"
+    full = _pool("static", replicas=2, limits={"nodes": 3}, zone_nodes={"us-east-1a": 2})
+    assert _placed(_pod(), other, full).pool == "other"
+    assert "leave no room" in _reason(_pod(), full)
+
+
 def test_nodes_spread_over_the_zones_of_the_pool() -> None:
     assert _placed(_pod(), _pool(zone_nodes={"us-east-1a": 1})).zone == "us-east-1b"
     zones = {"key": placement.ZONE, "operator": "In", "values": ["eu-central-1c"]}

@@ -52,3 +52,6 @@ def test_a_model_installs_runs_upgrades_and_leaves_nothing(smoke: Smoke, platfor
     model = smoke.model(presets.path_of(stem), platform)
     assert model.problems == []
     assert any(each.gpus for each in model.places)
+    # What the harness supplied in somebody's place goes with the release that needed it.
+    standing = [each for each in smoke.nodes() if each.startswith("standing-")]
+    assert standing == []

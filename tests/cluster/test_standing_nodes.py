@@ -11,7 +11,12 @@ from chartproof.cluster.standing_nodes import GPU_PRESENT, standing_nodes
 from chartproof.release import Document, Release, dig
 from tests import presets
 
-NOBODY_MAKES = ("llama-3.1-8b-awq-g6-managed", "mistral-7b-generic", "qwen3-32b-l40s-hybrid")
+NOBODY_MAKES = (
+    "llama-3.1-8b-awq-g6-managed",
+    "mistral-7b-generic",
+    "qwen3-32b-l40s-hybrid",
+    "llama-3.1-8b-awq-h100-mig",
+)
 
 
 @pytest.mark.parametrize("stem", NOBODY_MAKES)
@@ -26,9 +31,11 @@ def test_as_many_as_the_most_replicas_and_an_update_need(stem: str) -> None:
         labels = node["metadata"]["labels"]
         assert pod["nodeSelector"].items() <= labels.items()
         assert labels[GPU_PRESENT] == "true"
-        assert labels[INSTANCE_TYPE] in {"g6.2xlarge", "g6e.xlarge", "g6e.12xlarge"}
-        needed = pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
-        assert int(dig(node, "status", "capacity", "nvidia.com/gpu")) == needed
+        assert labels[INSTANCE_TYPE] in {"g6.2xlarge", "g6e.xlarge", "g6e.12xlarge", "p5.4xlarge"}
+        needed = {k: v for k, v in pod["containers"][0]["resources"]["limits"].items() if k.startswith("nvidia.com/")}
+        offered = {k: int(v) for k, v in dig(node, "status", "capacity").items() if k.startswith("nvidia.com/")}
+        # Of a slice there are as many as the GPU is cut into; whole GPUs of these types are what a replica takes.
+        assert offered == ({"nvidia.com/mig-1g.20gb": 4} if "nvidia.com/mig-1g.20gb" in needed else needed)
         assert [each["key"] for each in node["spec"]["taints"]] == ["nvidia.com/gpu"]
     assert len({each["metadata"]["name"] for each in nodes}) == len(nodes)
 

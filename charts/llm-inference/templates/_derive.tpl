@@ -135,7 +135,7 @@ taken off here, on the GPU with the least memory.
 {{-   $gpu := get $root.Catalog.gpus $instance.gpu | default dict -}}
 {{-   if and $gpu (ge (int64 $instance.gpuCount) $gpus) -}}
 {{-     $candidates = append $candidates $type -}}
-{{-     $budget := mulf $share $instance.gpuMemoryMebibytes 0.001048576 $gpu.usableShare $gpus -}}
+{{-     $budget := mulf $share (include "llm-inference.derive.gpuMebibytes" (dict "root" $root "instance" $instance) | float64) 0.001048576 $gpu.usableShare $gpus -}}
 {{-     $room := subf $budget $root.Derived.weightsGigabytes $overhead -}}
 {{-     if or (not $smallest) (lt $room $leastRoom) -}}
 {{-       $smallest = $type -}}
@@ -162,6 +162,17 @@ taken off here, on the GPU with the least memory.
       "kvCapacityTokens" $tokens) -}}
 {{- end -}}
 
+{{/* Memory in MiB that a replica sees of each of its GPUs, all of it or a slice's: dict root, instance. */}}
+{{- define "llm-inference.derive.gpuMebibytes" -}}
+{{- $profile := .root.Values.engine.migProfile -}}
+{{- if $profile -}}
+{{- /* At least 95 % of the GiB in the profile's name (NVIDIA MIG user guide). */ -}}
+{{-   mulf (regexFind "[0-9]+gb$" $profile | trimSuffix "gb" | float64) 0.95 1024 -}}
+{{- else -}}
+{{-   .instance.gpuMemoryMebibytes -}}
+{{- end -}}
+{{- end -}}
+
 {{/*
 `engine.gpuMemoryUtilization` less the overhead on the smallest GPU, rounded down to thousandths. Without instance types
 it is a tenth less: 4 GB of 40.
@@ -172,7 +183,7 @@ it is a tenth less: 4 GB of 40.
 {{-   $instance := get $.Catalog.instances $type -}}
 {{-   $gpu := get $.Catalog.gpus $instance.gpu | default dict -}}
 {{-   if and $gpu (ge (int64 $instance.gpuCount) $.Derived.gpusPerReplica) -}}
-{{-     $usable := mulf $instance.gpuMemoryMebibytes 0.001048576 $gpu.usableShare -}}
+{{-     $usable := mulf (include "llm-inference.derive.gpuMebibytes" (dict "root" $ "instance" $instance) | float64) 0.001048576 $gpu.usableShare -}}
 {{-     if or (not $least) (lt $usable $least) -}}{{- $least = $usable -}}{{- end -}}
 {{-   end -}}
 {{- end -}}
@@ -229,9 +240,12 @@ it is a tenth less: 4 GB of 40.
 {{/*
 Speed of this model on the smallest instance's GPU as JSON: a decode step's {alpha, beta} in milliseconds and `prefill`,
 prompt tokens per second; `{}` where unknown. The catalog's profile of this combination, else the nearest profile scaled: a step reads the weights of one GPU's
-share once, so all times grow with weights / tensor parallel size / memory bandwidth. Mixture-of-experts models have no such rule.
+share once, so all times grow with weights / tensor parallel size / memory bandwidth. Mixture-of-experts models have no such rule, and nothing is known of slices (MIG).
 */}}
 {{- define "llm-inference.derive.profile" -}}
+{{- if .Values.engine.migProfile -}}
+{}
+{{- else -}}
 {{- $root := . -}}
 {{- $precision := .Values.model.precision -}}
 {{- $tensor := int64 .Values.engine.tensorParallelSize -}}
@@ -277,6 +291,7 @@ share once, so all times grow with weights / tensor parallel size / memory bandw
         "prefill" (divf $nearest.prefillTokensPerSecond $factor) | toJson -}}
 {{- else -}}
 {}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -17,6 +17,7 @@ from chartproof.aws.facts import Quota, quota
 from chartproof.aws.target import Target
 from chartproof.catalog import Instance, catalog
 from chartproof.languages.quantity import QuantityError, parse_quantity
+from chartproof.plan.candidates import cut
 from chartproof.pool import INSTANCE_TYPE, Pool, gpu_pools_of
 from chartproof.release import Release
 from chartproof.rules._selection import replica_range
@@ -117,7 +118,13 @@ def _of_workload(subject: GpuPod, landing: Sequence[Pool], release: Release) -> 
             offers.setdefault((_quota(each, _ON_DEMAND), _ON_DEMAND), []).append((None, each))
     for (bucket, capacity_type), choices in offers.items():
         types = _distinct(each for _, each in choices)
-        sizes = [Size(each.name, *_nodes_for(pods, subject.needs.gpus, each)) for each in types]
+        gpus = subject.needs.gpus
+        if profile := subject.mig_profile:
+            # A slice counts as a GPU of an instance that has so many more of them.
+            types, gpus = list(cut(types, profile, catalog())), 1
+        sizes = [Size(each.name, *_nodes_for(pods, gpus, each)) for each in types]
+        if not sizes:
+            continue
         yield Need(
             bucket,
             capacity_type,
@@ -125,7 +132,7 @@ def _of_workload(subject: GpuPod, landing: Sequence[Pool], release: Release) -> 
             tuple(dict.fromkeys(pool.name for pool, _ in choices if pool is not None)),
             replicas,
             surge,
-            pods * subject.needs.gpus,
+            pods * gpus,
             tuple(each.name for each in types),
             *_extremes(types, sizes),
         )

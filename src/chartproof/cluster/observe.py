@@ -11,6 +11,7 @@ from chartproof.cluster.api import Api
 from chartproof.cluster.cloud import NO_NODE
 from chartproof.cluster.objects import INSTANCE_TYPE
 from chartproof.release import dig
+from chartproof.workload import MIG_PREFIX, mig_profile
 
 Body = Mapping[str, Any]
 
@@ -49,7 +50,7 @@ def places(api: Api, namespace: str) -> list[PodPlace]:
                 pool=labels.get(placement.NODE_POOL, ""),
                 capacity_type=labels.get(placement.CAPACITY_TYPE, ""),
                 zone=labels.get(placement.ZONE, ""),
-                gpus=int(placement.requests(pod["spec"]).gpus),
+                gpus=int(placement.requests(pod["spec"]).gpus) + _slices(pod["spec"]),
             )
         )
     return sorted(found, key=lambda each: (-each.gpus, each.pod))
@@ -99,10 +100,19 @@ def failures(api: Api, namespace: str) -> list[str]:
     return sorted(said)
 
 
+def _has_gpu(capacity: Body) -> bool:
+    return bool(capacity.get(placement.GPU)) or any(str(each).startswith(MIG_PREFIX) for each in capacity)
+
+
+def _slices(pod: Body) -> int:
+    """Slices of a GPU (MIG) that a pod has."""
+    return sum(bool(mig_profile(each)) for each in pod.get("containers") or ())
+
+
 def uncovered_gpu_nodes(api: Api) -> list[str]:
     """GPU nodes that a DaemonSet of the cluster does not reach, and CPU nodes it wrongly runs on."""
     nodes = api.list("v1", "Node")
-    gpu_nodes = {each["metadata"]["name"] for each in nodes if dig(each, "status", "capacity", placement.GPU)}
+    gpu_nodes = {each["metadata"]["name"] for each in nodes if _has_gpu(dig(each, "status", "capacity", default={}))}
     found = []
     for daemon in api.list("apps/v1", "DaemonSet"):
         name = f"DaemonSet/{daemon['metadata']['namespace']}/{daemon['metadata']['name']}"

@@ -27,6 +27,9 @@ RESERVED = "reserved"
 _CAPACITY_TYPES = (RESERVED, "spot", "on-demand")
 """In Karpenter's order of preference where a pool allows all."""
 
+_STATIC_WEIGHT = 101
+"""Above the largest that Karpenter allows."""
+
 _NO_EXECUTION = {"NoSchedule", "NoExecute"}
 
 
@@ -103,8 +106,14 @@ class Pool:
 
     @property
     def weight(self) -> int:
-        """Pools of larger weight are tried first."""
-        return int(dig(self.body, "spec", "weight", default=1))
+        """Pools of larger weight are tried first; nodes of a static pool are there before any pod."""
+        return _STATIC_WEIGHT if self.static_nodes is not None else int(dig(self.body, "spec", "weight", default=1))
+
+    @property
+    def static_nodes(self) -> int | None:
+        """How many nodes the pool has, whatever pods ask for; None where it follows them."""
+        found = dig(self.body, "spec", "replicas")
+        return None if found is None else int(found)
 
     @property
     def capacity_types(self) -> tuple[str, ...]:
@@ -155,7 +164,10 @@ class Pool:
         """Whether one more node of this type stays within the pool's limits."""
         after = self.used + capacity(instance)
         limits = dig(self.body, "spec", "limits", default={})
-        have = {"cpu": after.millicpu / 1000, "memory": after.memory_bytes, GPU: after.gpus}
+        nodes = sum(self.zone_nodes.values()) + 1
+        if self.static_nodes is not None and nodes > self.static_nodes:
+            return False
+        have = {"cpu": after.millicpu / 1000, "memory": after.memory_bytes, GPU: after.gpus, "nodes": nodes}
         return all(have.get(key, 0) <= _number(limit) for key, limit in limits.items())
 
     @property

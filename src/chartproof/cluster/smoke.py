@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,8 @@ Tell = Callable[[str], None]
 
 _PAUSE_SECONDS = 0.25
 _KEDA_MOST_REPLICAS = 100
+_NODE = "Node "
+"""Before the name of a node among what was provided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,10 @@ class Smoke:
         self._uninstall(outcome)
         return outcome
 
+    def nodes(self) -> list[str]:
+        """Names of the cluster's nodes."""
+        return [each["metadata"]["name"] for each in self._api.list("v1", "Node")]
+
     def _outcome(self, preset: Path) -> Outcome:
         return Outcome(preset.stem, helm.release_name(preset.stem))
 
@@ -130,6 +136,7 @@ class Smoke:
             refusal = self._helm.uninstall(outcome.release, "--wait", "--timeout", f"{self._timeout}s")
         if not self._succeeded(outcome, "uninstall", refusal):
             return
+        take_back(self._api, outcome.provided)
         name = outcome.release
         with self._step(outcome, "gone"):
             deadline = time.monotonic() + self._timeout
@@ -240,4 +247,12 @@ def provide(api: Api, release: Release) -> list[str]:
     nodes = standing_nodes(release, api.list("karpenter.sh/v1", "NodePool"))
     for node in nodes:
         api.create(node)
-    return [*map(str, found), *(f"Node {node['metadata']['name']}" for node in nodes)]
+    return [*map(str, found), *(f"{_NODE}{node['metadata']['name']}" for node in nodes)]
+
+
+def take_back(api: Api, provided: Iterable[str]) -> None:
+    """Remove the nodes among what was provided, with their pods: the next release finds none that is not for it."""
+    for name in (each.removeprefix(_NODE) for each in provided if each.startswith(_NODE)):
+        api.delete("v1", "Node", name)
+        for pod in api.list("v1", "Pod", fieldSelector=f"spec.nodeName={name}"):
+            api.delete("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["namespace"], at_once=True)

@@ -16,6 +16,7 @@ from chartproof.cluster.objects import INSTANCE_TYPE, ZONES, node_for
 from chartproof.cluster.placement import Body, Placement
 from chartproof.release import Release, dig
 from chartproof.scheduling import GpuPod, gpu_pods_in
+from chartproof.workload import MIG_PREFIX
 
 #: What device plugins and exporters look for where no feature discovery labels the nodes.
 GPU_PRESENT = "nvidia.com/gpu.present"
@@ -96,4 +97,16 @@ def _node(subject: GpuPod, instance: Instance, wanted: Mapping[str, str], number
     chosen = Placement(
         f"standing-{subject.document.name}", instance, "on-demand", labels[placement.ZONE], labels, taints
     )
-    return node_for(chosen, number)
+    node = node_for(chosen, number)
+    if profile := subject.mig_profile:
+        _cut(node, instance, profile)
+    return node
+
+
+def _cut(node: dict[str, Any], instance: Instance, profile: str) -> None:
+    """Let the node offer slices of its GPUs in their place, as the plugin's strategy `mixed` does."""
+    slices = catalog().gpus[instance.gpu].slices_of(profile, instance.gpu_memory_mebibytes)
+    for side in ("capacity", "allocatable"):
+        node["status"][side].pop(placement.GPU, None)
+        if slices:
+            node["status"][side][MIG_PREFIX + profile] = str(slices * instance.gpu_count)

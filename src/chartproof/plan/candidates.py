@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from chartproof.catalog import Catalog, Instance
 from chartproof.pool import AUTO_MODE_LABELS, AWS_LABELS, INSTANCE_TYPE, gpu_pools_of, is_type_label
 from chartproof.release import Document, PodTemplate, Release
 from chartproof.requirements import Requirement
 from chartproof.scheduling import GpuPod, Obstacle, mismatches, pod_requirements
+
+#: Of the GiB in a MIG profile's name, at least so much is there. Source: NVIDIA MIG user guide (1g.10gb: 9.5 to 9.75).
+_SLICE_SHARE = 0.95
 
 #: GPU Feature Discovery's product label, as nodes outside EKS carry it.
 _PRODUCT_LABEL = "nvidia.com/gpu.product"
@@ -38,6 +42,20 @@ def candidate_instances(pod: PodTemplate, release: Release, catalog: Catalog, *,
         and any(_holds(each, _labels(instance, catalog)) for each in alternatives)
     ]
     return tuple(sorted(found, key=lambda each: (each.usd_per_hour or float("inf"), each.name)))
+
+
+def cut(instances: Iterable[Instance], profile: str, catalog: Catalog) -> tuple[Instance, ...]:
+    """The instances with their GPUs cut into slices of a MIG profile, each of which counts as a GPU of its own.
+
+    Those whose GPUs have no such slices are left out.
+    """
+    found = []
+    for each in instances:
+        slices = catalog.gpus[each.gpu].slices_of(profile, each.gpu_memory_mebibytes) if each.gpu in catalog.gpus else 0
+        if slices:
+            memory = int(_SLICE_SHARE * int(profile.partition(".")[2].removesuffix("gb")) * 1024)
+            found.append(replace(each, gpu_count=each.gpu_count * slices, gpu_memory_mebibytes=memory))
+    return tuple(found)
 
 
 def _owner(pod: PodTemplate, release: Release) -> Document:

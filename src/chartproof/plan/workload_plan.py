@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from chartproof.catalog import Catalog, Instance, Model, catalog
-from chartproof.plan.candidates import candidate_instances
+from chartproof.plan.candidates import candidate_instances, cut
 from chartproof.plan.cold_start import ColdStart, cold_start
 from chartproof.plan.fit import DEFAULT_MAX_SEQUENCES, TARGET_SHARE, TYPICAL_REQUEST_TOKENS, Fit, memory_fit
 from chartproof.plan.throughput import profile_for
@@ -25,6 +25,7 @@ from chartproof.workload import (
     WEIGHTS_GIGABYTES_ANNOTATION,
     EngineContainer,
     engines_of,
+    mig_profile,
 )
 
 #: Compressed size assumed for an engine image that does not say (vLLM's own, 0.2x to 0.33).
@@ -127,7 +128,8 @@ class WorkloadPlan:
             return None
         gpu = self.facts.gpus[fit.gpu].with_memory(self._memory_mebibytes(fit.gpu))
         profile = profile_for(self.facts, gpu, self.model, self.precision, self.container.tensor_parallel_size)
-        if profile is not None:
+        # Nothing is published about slices of a GPU.
+        if profile is not None and not mig_profile(self.container.container):
             concurrency = min(concurrency, profile.largest_batch(STEP_MILLISECONDS))
         return max(1, int(concurrency * TARGET_SHARE))
 
@@ -153,6 +155,8 @@ def plan_workload(container: EngineContainer, release: Release, facts: Catalog |
         return None
     gpus = container.tensor_parallel_size * container.pipeline_parallel_size
     candidates = candidate_instances(container.pod, release, facts, gpus=gpus)
+    if profile := mig_profile(container.container):
+        candidates = cut(candidates, profile, facts)
     overhead = _overhead_gigabytes(container, facts)
     fits = {
         (each.gpu, each.gpu_memory_mebibytes): memory_fit(

@@ -47,7 +47,7 @@ def oversized_instances_for_pod(document: Document, context: Context) -> Iterato
             for each in types_of_pod(subject, pool)
             if needs.met_by(each)
         ]
-        if not types or any(pool.names_unknown_types for pool in subject.placed_on(context.release)):
+        if not needs.gpus or not types or any(pool.names_unknown_types for pool in subject.placed_on(context.release)):
             continue
         smallest = min(types, key=lambda each: (each.gpu_count, each.usd_per_hour or float("inf")))
         replicas = replica_range(context.release, document)

@@ -25,7 +25,7 @@ from itertools import count, islice
 from chartproof.catalog import Profile
 from chartproof.plan.throughput import profile_for
 from chartproof.plan.workload_plan import WorkloadPlan
-from chartproof.workload import EngineContainer
+from chartproof.workload import EngineContainer, mig_profile
 
 #: Seconds that API server and tokenizer take: before a request is queued, after its last token, per token.
 OVERHEAD_BEFORE_SECONDS = 0.0156
@@ -80,6 +80,8 @@ def engine_model(plan: WorkloadPlan, gpu: str, memory_mebibytes: int) -> EngineM
     if fit is None or fit.kv_tokens is None or not fit.kv_tokens:
         return None
     container = plan.container
+    if mig_profile(container.container):
+        return None
     memory = facts.gpus[gpu].with_memory(memory_mebibytes)
     profile = profile_for(facts, memory, plan.model, plan.precision, container.tensor_parallel_size)
     if profile is None:

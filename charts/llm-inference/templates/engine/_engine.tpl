@@ -23,6 +23,11 @@ its role, and the user's.
 {{- concat $arguments .Values.engine.extraArgs | toJson -}}
 {{- end -}}
 
+{{/* Resource that a replica asks for its GPUs by: whole ones, or a slice. */}}
+{{- define "llm-inference.engine.gpuResource" -}}
+nvidia.com/{{ .Values.engine.migProfile | empty | ternary "gpu" (printf "mig-%s" .Values.engine.migProfile) }}
+{{- end -}}
+
 {{/*
 Data type of activations: the value; for `auto` float16 where replicas may get a GPU without bfloat16 (below compute
 capability 8.0). The engine would fall back to it there by itself, and on the other GPUs of the pool it would not.

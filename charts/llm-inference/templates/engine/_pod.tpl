@@ -65,10 +65,10 @@ spec:
           cpu: {{ $engine.resources.cpu | quote }}
           memory: {{ $derived.memoryMebibytes }}Mi
           ephemeral-storage: {{ $derived.ephemeralGibibytes }}Gi
-          nvidia.com/gpu: {{ $gpus }}
+          {{ include "llm-inference.engine.gpuResource" . }}: {{ $gpus }}
         limits:
           memory: {{ $derived.memoryMebibytes }}Mi
-          nvidia.com/gpu: {{ $gpus }}
+          {{ include "llm-inference.engine.gpuResource" . }}: {{ $gpus }}
       securityContext:
         # Writable unless asked otherwise: FlashInfer may unpack kernels beside its own package.
         {{- include "llm-inference.containerSecurityContext" (dict "readOnlyRootFilesystem" .Values.security.readOnlyRootFilesystem) | nindent 8 }}

@@ -45,6 +45,21 @@
 {{- if gt (int64 $derived.gpusPerReplica) 16 -}}
 {{-   $messages = append $messages (printf "[LLM103] engine.tensorParallelSize: %d GPUs for one replica, and no node has more than 16; replicas over several nodes are not what this chart renders" (int64 $derived.gpusPerReplica)) -}}
 {{- end -}}
+{{- with $engine.migProfile -}}
+{{-   if gt (int64 $derived.gpusPerReplica) 1 -}}
+{{-     $messages = append $messages (printf "[LLM338] engine.migProfile: slices of a GPU cannot form a group of %d; write tensorParallelSize and pipelineParallelSize 1, or no profile" (int64 $derived.gpusPerReplica)) -}}
+{{-   end -}}
+{{-   if has $.Values.nodes.provider (list "karpenter" "autoMode") -}}
+{{-     $messages = append $messages (printf "[LLM363] engine.migProfile: Karpenter knows no nvidia.com/mig-%s and makes no node for it; write nodes.provider managedNodeGroup, hybrid or existing, or no profile" .) -}}
+{{-   end -}}
+{{-   range $type := $.Catalog.instanceTypes -}}
+{{-     $instance := get $.Catalog.instances $type -}}
+{{-     $profiles := get (get (get $.Catalog.gpus $instance.gpu) "mig" | default dict) (toString (int64 $instance.gpuMemoryMebibytes)) | default dict -}}
+{{-     if not (hasKey $profiles $engine.migProfile) -}}
+{{-       $messages = append $messages (printf "[LLM363] engine.migProfile: the GPU of %s has %s; write one of them, or another instance type" $type (ternary (printf "no slices %s, but %s" $engine.migProfile (keys $profiles | sortAlpha | join ", ")) "no slices (MIG)" (not (empty $profiles)))) -}}
+{{-     end -}}
+{{-   end -}}
+{{- end -}}
 {{- if lt (int64 $derived.memoryMebibytes) (int64 $derived.hostMemoryMebibytes) -}}
 {{-   $messages = append $messages (printf "[LLM137] engine.resources.memory: %s is less than engine, shared memory and streaming buffer need together; write at least %dMi, or null" $engine.resources.memory (int64 $derived.hostMemoryMebibytes)) -}}
 {{- end -}}
