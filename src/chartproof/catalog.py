@@ -42,6 +42,16 @@ class Gpu:
         """How many slices of a MIG profile a GPU with so much memory has, 0 where it has no such slices."""
         return next((count for memory, name, count in self.slices if (memory, name) == (mebibytes, profile)), 0)
 
+    def slice_shares(self, profile: str) -> tuple[float, float]:
+        """Shares of the GPU's memory bandwidth and of its processors that a MIG slice has.
+
+        Bandwidth comes with the memory. Source: NVIDIA MIG user guide, "GPU instance".
+        """
+        size = next(memory for memory, name, _ in self.slices if name == profile)
+        whole = next(name for memory, name, count in self.slices if (memory, count) == (size, 1))
+        (processors, gigabytes), (all_processors, all_gigabytes) = map(_slice_size, (profile, whole))
+        return gigabytes / all_gigabytes, processors / all_processors
+
     def with_memory(self, mebibytes: int) -> Gpu:
         """The same GPU in another memory size (the A100 comes in two)."""
         return replace(self, memory_mebibytes=mebibytes)
@@ -118,6 +128,14 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """A mixture of experts: parameters that compute a token (in billions), and the share of experts it is sent to."""
+
+    active_billions: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """What sizing needs to know of a model.
 
@@ -137,6 +155,7 @@ class Model:
     architecture: str = ""
     gated: bool = False
     mixture_of_experts: bool = False
+    experts: Experts | None = None
     estimated: bool = False
 
     def kv_bytes_per_token(self, *, element_bytes: int = 2, tensor_parallel_size: int = 1) -> int | None:
@@ -253,8 +272,20 @@ def model_from_facts(identifier: str, facts: Mapping[str, Any]) -> Model:
         architecture=str(facts.get("architecture", "")),
         gated=bool(facts.get("gated", False)),
         mixture_of_experts=bool(facts.get("moe", False)),
+        experts=_experts(facts),
         estimated=bool(facts.get("estimated", False)),
     )
+
+
+def _experts(facts: Mapping[str, Any]) -> Experts | None:
+    if "activeParamsB" not in facts:
+        return None
+    return Experts(float(facts["activeParamsB"]), facts["expertsPerToken"] / facts["experts"])
+
+
+def _slice_size(profile: str) -> tuple[int, int]:
+    processors, _, gigabytes = profile.partition("g.")
+    return int(processors), int(gigabytes.removesuffix("gb"))
 
 
 @cache

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 
 from chartproof.catalog import Profile
-from chartproof.plan.throughput import profile_for
+from chartproof.plan.throughput import simulated_profile
 from chartproof.plan.workload_plan import WorkloadPlan
 from chartproof.workload import EngineContainer, mig_profile
 
@@ -80,10 +80,14 @@ def engine_model(plan: WorkloadPlan, gpu: str, memory_mebibytes: int) -> EngineM
     if fit is None or fit.kv_tokens is None or not fit.kv_tokens:
         return None
     container = plan.container
-    if mig_profile(container.container):
-        return None
-    memory = facts.gpus[gpu].with_memory(memory_mebibytes)
-    profile = profile_for(facts, memory, plan.model, plan.precision, container.tensor_parallel_size)
+    profile = simulated_profile(
+        facts,
+        facts.gpus[gpu].with_memory(memory_mebibytes),
+        plan.model,
+        plan.precision,
+        container.tensor_parallel_size,
+        mig_profile=mig_profile(container.container),
+    )
     if profile is None:
         return None
     large = memory_mebibytes >= _LARGE_GPU_MEBIBYTES and gpu != "a100"

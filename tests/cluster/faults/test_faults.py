@@ -171,7 +171,10 @@ def test_killed_while_loading(rig: Rig, served: Served, inject: Inject) -> None:
         rig.cluster.api.delete("v1", "Pod", gone, rig.namespace)
         (name,) = rig.until(lambda: rig.loading(served) - known, "another pod loads the model")
         rig.control(f"pods/{rig.namespace}/{name}/oom")
-        rig.until(lambda: _killed(rig.pod(served, name)), "the kill is seen")
+        rig.until(
+            lambda: _killed(rig.pod(served, name)),
+            lambda: f"the kill is seen in {rig.pod(served, name).get('status')}, {rig.tell(served)}",
+        )
         rig.until(lambda: rig.pod(served, name) in rig.ready_pods(served), "the pod serves")
     assert rig.restarts(rig.pod(served, name)) == 1
     fault.lost_nothing()

@@ -167,6 +167,10 @@ def _model(plan: WorkloadPlan, engine: EngineContainer, context: PodContext) -> 
             where=str(engine),
             how=f"give the node the label {INSTANCE_TYPE} of an instance type with GPUs",
         )
+    instance = context.node_labels.get(INSTANCE_TYPE)
+    # A slice of the GPU is all the memory that there is for an engine which asks for one.
+    memory = next((each.gpu_memory_mebibytes for each in plan.candidates if each.name == instance), None)
+    gpu = gpu.with_memory(memory or gpu.memory_mebibytes)
     model = engine_model(plan, gpu.name, gpu.memory_mebibytes)
     fit = next((each for each in plan.fits if each.gpu == gpu.name), None)
     if model is None or fit is None:

@@ -24,7 +24,7 @@ from chartproof.cluster.scenario.result import Result
 from chartproof.cluster.scenario.runner import ClientsMaker, pods_annotation
 from chartproof.cluster.scenario.sizing import Sizing, sizing_of
 from chartproof.cluster.scenario.surroundings import Surroundings
-from chartproof.cluster.smoke import provide, rendering
+from chartproof.cluster.smoke import provide, rendering, take_back
 from chartproof.cluster.speed import Speed
 from chartproof.load.client import Target
 from chartproof.references import PLACEHOLDER
@@ -184,6 +184,7 @@ class Theatre:
         if refusal := client.uninstall(name, "--wait", "--timeout", f"{patience:.0f}s"):
             played.problems.append(f"helm uninstall failed: {refusal}")
             return
+        take_back(self._api, played.provided)
         deadline = time.monotonic() + patience
         while left := self._left(name, pools, played):
             if time.monotonic() > deadline:
