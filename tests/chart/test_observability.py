@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
+from chartproof.release import Document, Release
 from tests.chart.conftest import Refusals, Render
 
 MODEL = {"model": {"id": "Qwen/Qwen2.5-7B-Instruct"}}
+
+
+def rules_of(release: Release, suffix: str = "llm-inference") -> Document:
+    """The PrometheusRule whose name ends so: the model's alerts, unless another is asked for."""
+    (rules,) = [each for each in release.of_kind("PrometheusRule") if each.name.endswith(suffix)]
+    return rules
 
 
 @pytest.mark.parametrize(
@@ -46,7 +53,7 @@ def test_alerts_about_the_autoscaler_come_only_with_one(render: Render) -> None:
         observability = {"monitoring": "serviceMonitor", "alerts": {"enabled": True}}
         sized = {"nodes": {"instanceTypes": ["g5.xlarge"]}, "engine": {"maxModelLen": 8192}}
         release = render(MODEL, sized, {"observability": observability, "autoscaling": autoscaling})
-        (rules,) = release.of_kind("PrometheusRule")
+        rules = rules_of(release)
         return {each["name"].rpartition(".")[2] for each in rules.get("spec", "groups")}
 
     assert groups(enabled=True) - groups(enabled=False) == {"autoscaling"}
@@ -55,7 +62,7 @@ def test_alerts_about_the_autoscaler_come_only_with_one(render: Render) -> None:
 def test_thresholds_reach_the_alerts(render: Render) -> None:
     alerts = {"enabled": True, "waitingRequests": {"warning": 7, "critical": 77}}
     release = render(MODEL, {"observability": {"alerts": alerts}})
-    (rules,) = release.of_kind("PrometheusRule")
+    rules = rules_of(release)
     expressions = {rule["alert"]: rule["expr"] for group in rules.get("spec", "groups") for rule in group["rules"]}
     assert expressions["LlmRequestsWaiting"].endswith("> 7")
     assert expressions["LlmRequestsWaitingLong"].endswith("> 77")
@@ -87,7 +94,7 @@ def test_a_cluster_without_the_prometheus_operator_is_told_what_to_install(
 
 def test_the_cost_dashboard_has_a_price_of_every_priced_instance(render: Render) -> None:
     release = render({"engine": {"enabled": False}, "observability": {"platformAlerts": {"enabled": True}}})
-    (rules,) = release.of_kind("PrometheusRule")
+    rules = rules_of(release, "-platform")
     (prices,) = [each["rules"] for each in rules.get("spec", "groups") if each["name"].endswith("prices")]
     recorded = {each["labels"]["instance_type"]: each["expr"] for each in prices}
     assert recorded["g5.xlarge"] == "vector(1.006)"

@@ -220,21 +220,29 @@ it is a tenth less: 4 GB of 40.
 {{- define "llm-inference.derive.tokens" -}}
 {{- $derived := .Derived -}}
 {{- $tokens := .Values.autoscaling.signals.tokens -}}
-{{- $prompt := 0 -}}
-{{- $answer := 0 -}}
+{{- $speed := dict -}}
 {{- $reads := or $tokens.enabled .Values.autoscaling.signals.queuedPrompts.enabled -}}
-{{- if and .Values.autoscaling.enabled $reads $derived.kvCapacityTokens -}}
-{{-   $line := include "llm-inference.derive.profile" . | fromJson -}}
-{{-   if $line -}}
-{{-     $batch := min $derived.maxNumSeqs (div $derived.kvCapacityTokens (max 1 (int64 .Values.autoscaling.requestTokens))) -}}
-{{-     $batch = min $batch (divf (subf .Values.autoscaling.stepMilliseconds $line.alpha) $line.beta | floor | int64) | max 1 -}}
-{{-     $prompt = floor $line.prefill | int64 -}}
-{{-     $answer = divf (mulf $batch 1000) (addf $line.alpha (mulf $line.beta $batch)) | floor | int64 -}}
-{{-   end -}}
+{{- if and .Values.autoscaling.enabled $reads -}}
+{{-   $speed = include "llm-inference.derive.speed" . | fromJson -}}
 {{- end -}}
 {{- $_ := merge $derived (dict
-      "promptTokensPerSecond" ($tokens.promptTokensPerSecond | default $prompt | int64)
-      "answerTokensPerSecond" ($tokens.answerTokensPerSecond | default $answer | int64)) -}}
+      "promptTokensPerSecond" ($tokens.promptTokensPerSecond | default (get $speed "prompt") | default 0 | int64)
+      "answerTokensPerSecond" ($tokens.answerTokensPerSecond | default (get $speed "answer") | default 0 | int64)) -}}
+{{- end -}}
+
+{{/* Tokens per second of a replica by the profile as JSON: {prompt, answer}, `{}` where unknown. */}}
+{{- define "llm-inference.derive.speed" -}}
+{{- $line := dict -}}
+{{- if .Derived.kvCapacityTokens -}}{{- $line = include "llm-inference.derive.profile" . | fromJson -}}{{- end -}}
+{{- if $line -}}
+{{-   $batch := min .Derived.maxNumSeqs (div .Derived.kvCapacityTokens (max 1 (int64 .Values.autoscaling.requestTokens))) -}}
+{{-   $batch = min $batch (divf (subf .Values.autoscaling.stepMilliseconds $line.alpha) $line.beta | floor | int64) | max 1 -}}
+{{-   dict
+        "prompt" (floor $line.prefill | int64)
+        "answer" (divf (mulf $batch 1000) (addf $line.alpha (mulf $line.beta $batch)) | floor | int64) | toJson -}}
+{{- else -}}
+{}
+{{- end -}}
 {{- end -}}
 
 {{/*

@@ -8,6 +8,7 @@ Fill the `${...}` placeholders of an alert or dashboard file: dict root, text, e
   ${podFilter}        matchers of this release's pods, for series without a model label
   thresholds          from observability.alerts
   ${gateway}, ${gatewayModels}   its Deployment, and the names clients ask for as a regular expression, where there is one
+  ${podsFilter} and what else files/alerts/cost.yaml names   where costs are recorded (_cost.tpl)
 */}}
 {{- define "llm-inference.observability.substitute" -}}
 {{- include "llm-inference.derive" .root -}}
@@ -40,6 +41,9 @@ Fill the `${...}` placeholders of an alert or dashboard file: dict root, text, e
 {{-   $_ := set $words "gateway" (include "llm-inference.gateway.name" $root) -}}
 {{-   $_ := set $words "gatewayModels" (include "llm-inference.gateway.names" $root) -}}
 {{- end -}}
+{{- if include "llm-inference.cost.enabled" $root -}}
+{{-   $words = merge $words (include "llm-inference.cost.words" $root | fromJson) -}}
+{{- end -}}
 {{- $text := .text -}}
 {{- range $name, $value := $words -}}
 {{-   $text = replace (printf "${%s}" $name) (toString $value) $text -}}
@@ -71,24 +75,31 @@ namespace="{{ .Release.Namespace }}",pod=~"{{ include "llm-inference.engine.name
 {{- end -}}
 
 {{/*
-Groups of a PrometheusRule from an alert file: dict root, file, prefix. Adds severity labels and runbook links and
-leaves out groups and rules whose `when` is off in this release, and rules without an expression for its engine.
+Groups of a PrometheusRule from an alert file: dict root, file, prefix, labels (of what is recorded). Adds severity labels
+and runbook links and leaves out groups and rules whose `when` does not hold in this release, and rules without an
+expression for its engine.
 */}}
 {{- define "llm-inference.observability.groups" -}}
 {{- $root := .root -}}
 {{- $prefix := .prefix -}}
+{{- $labels := get . "labels" | default dict -}}
 {{- $text := include "llm-inference.observability.substitute" (dict "root" $root "text" ($root.Files.Get .file)) -}}
 {{- $groups := list -}}
 {{- range $group := ($text | fromYaml).groups -}}
-{{-   if or (ne (get $group "when") "autoscaling") $root.Values.autoscaling.enabled -}}
+{{-   if include "llm-inference.observability.holds" (dict "root" $root "when" (get $group "when")) -}}
 {{-     $rules := list -}}
 {{-     range $rule := $group.rules -}}
 {{-     $expression := include "llm-inference.observability.expression" (dict "expression" $rule.expr "engine" $root.Values.engine.type) -}}
-{{-     if and $expression (or (ne (get $rule "when") "generate") (eq $root.Values.engine.task "generate")) -}}
-{{-       $runbook := printf "%s/%s.md" ($root.Values.observability.alerts.runbookBaseUrl | trimSuffix "/") $rule.alert -}}
-{{-       $annotations := dict "summary" $rule.summary "description" $rule.description "runbook_url" $runbook -}}
-{{-       $made := dict "alert" $rule.alert "expr" $expression "labels" (dict "severity" $rule.severity) "annotations" $annotations -}}
-{{-       with get $rule "for" -}}{{- $_ := set $made "for" . -}}{{- end -}}
+{{-     if and $expression (include "llm-inference.observability.holds" (dict "root" $root "when" (get $rule "when"))) -}}
+{{-       $made := dict -}}
+{{-       if hasKey $rule "record" -}}
+{{-         $made = dict "record" $rule.record "expr" $expression "labels" (merge (get $rule "labels" | default dict) $labels) -}}
+{{-       else -}}
+{{-         $runbook := printf "%s/%s.md" ($root.Values.observability.alerts.runbookBaseUrl | trimSuffix "/") $rule.alert -}}
+{{-         $annotations := dict "summary" $rule.summary "description" $rule.description "runbook_url" $runbook -}}
+{{-         $made = dict "alert" $rule.alert "expr" $expression "labels" (dict "severity" $rule.severity) "annotations" $annotations -}}
+{{-         with get $rule "for" -}}{{- $_ := set $made "for" . -}}{{- end -}}
+{{-       end -}}
 {{-       $rules = append $rules $made -}}
 {{-     end -}}
 {{-     end -}}
@@ -96,6 +107,24 @@ leaves out groups and rules whose `when` is off in this release, and rules witho
 {{-   end -}}
 {{- end -}}
 {{- toYaml $groups -}}
+{{- end -}}
+
+{{/* "true" where what `when` of a rule names holds in this release: dict root, when. */}}
+{{- define "llm-inference.observability.holds" -}}
+{{- $values := .root.Values -}}
+{{- $generates := eq $values.engine.task "generate" -}}
+{{- if eq .when "generate" -}}{{- if $generates -}}true{{- end -}}
+{{- else if eq .when "autoscaling" -}}{{- if $values.autoscaling.enabled -}}true{{- end -}}
+{{- else if eq .when "severalPrices" -}}{{- include "llm-inference.cost.severalPrices" .root -}}
+{{- else if eq .when "onePrice" -}}{{- if not (include "llm-inference.cost.severalPrices" .root) -}}true{{- end -}}
+{{- else if eq .when "capacityTypes" -}}{{- if and (include "llm-inference.cost.capacityTypes" .root) (include "llm-inference.cost.severalPrices" .root) -}}true{{- end -}}
+{{- else if eq .when "tokens" -}}{{- if $generates -}}true{{- end -}}
+{{- else if eq .when "prompts" -}}{{- if not $generates -}}true{{- end -}}
+{{- else if eq .when "teams" -}}{{- if $values.gateway.enabled -}}true{{- end -}}
+{{- else if eq .when "budget" -}}{{- if $values.observability.cost.monthlyBudgetDollars -}}true{{- end -}}
+{{- else if .when -}}{{- fail (printf "no such condition of a rule: %s" .when) -}}
+{{- else -}}true
+{{- end -}}
 {{- end -}}
 
 {{/* An expression that may differ by engine; empty where this engine has none: dict expression, engine. */}}

@@ -23,4 +23,18 @@
 [LLM016] observability.alerts.{{ $name }}: the warning ({{ $threshold.warning }}) is not below what pages ({{ $threshold.critical }}); lower `warning`, or raise `critical`
 {{-   end -}}
 {{- end -}}
+{{- $cost := $values.cost -}}
+{{- if $cost.monthlyBudgetDollars -}}
+{{-   if not (and .Values.engine.enabled $values.alerts.enabled $cost.enabled) }}
+[LLM019] observability.cost.monthlyBudgetDollars: nothing tells when it is exceeded; write observability.alerts.enabled and observability.cost.enabled true in the release of the model, or no budget
+{{-   else if not (include "llm-inference.cost.priced" .) }}
+[LLM017] observability.cost.monthlyBudgetDollars: no price is known of the nodes; name them in nodes.instanceTypes, and what they cost in observability.cost.instanceDollarsPerHour
+{{-   end -}}
+{{- end -}}
+{{- $prices := include "llm-inference.cost.prices" . | fromJson -}}
+{{- range $type, $_ := $cost.instanceDollarsPerHour -}}
+{{-   if not (hasKey $prices $type) }}
+[LLM019] observability.cost.instanceDollarsPerHour: no replica runs on {{ $type }}; name it in nodes.instanceTypes, or leave its price out
+{{-   end -}}
+{{- end -}}
 {{- end -}}
