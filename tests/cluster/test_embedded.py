@@ -19,7 +19,7 @@ from chartproof.errors import ClusterError, UsageError
 pytestmark = pytest.mark.cluster
 
 HERE = Path(__file__).parent
-PROGRAMS = 6  # etcd, API server, controller manager, scheduler, kwok, cloud
+PROGRAMS = 7  # etcd, API server, controller manager, scheduler, kwok, controller of groups, cloud
 
 
 @pytest.fixture

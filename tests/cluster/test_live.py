@@ -26,7 +26,7 @@ from chartproof.errors import ClusterError
 from chartproof.release import dig
 
 SECONDS = 120
-STATIC_TARGETS = 8
+STATIC_TARGETS = 9
 DEPLOYMENT, SCALED_OBJECT, AUTOSCALER = (
     ("apps/v1", "Deployment"),
     ("keda.sh/v1alpha1", "ScaledObject"),
@@ -88,8 +88,16 @@ def _listening(pid: int) -> list[str]:
 
 def test_every_process_is_well_and_none_needed_a_second_start(live_cluster: Cluster) -> None:
     found = {each.name: each for each in supervisor.status(live_cluster.place.directory)}
-    assert {"etcd", "kube-apiserver", "keda-operator", "prometheus", "karpenter", "machines"} <= found.keys()
-    assert len(found) == 14
+    assert {
+        "etcd",
+        "kube-apiserver",
+        "keda-operator",
+        "prometheus",
+        "karpenter",
+        "lws-controller",
+        "machines",
+    } <= found.keys()
+    assert len(found) == 15
     assert all(each.healthy for each in found.values()), found
 
 

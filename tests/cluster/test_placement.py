@@ -161,6 +161,44 @@ def test_requirements_that_no_type_meets_are_told_apart_from_pods_that_do_not_ma
     assert "no instance type" in _reason(_pod(), _pool(types=("g99.xlarge",)))
 
 
+def test_adapters_between_machines_are_counted() -> None:
+    wanted = {"limits": {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 4}}
+    pool = _pool(types=("g6.48xlarge", "g6e.48xlarge"))
+    assert _placed(_pod(resources=wanted), pool).instance.name == "g6e.48xlarge"
+    too_many = {"limits": {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 5}}
+    assert "5 EFA" in _reason(_pod(resources=too_many), pool)
+
+
+def _company(key: str, node: str) -> dict[str, Any]:
+    return {"metadata": {"labels": {"group": key}}, "spec": {"nodeName": node}}
+
+
+def _beside(*pods: dict[str, Any], topology: str = placement.ZONE) -> set[str]:
+    selector = {"matchExpressions": [{"key": "group", "operator": "In", "values": ["one"]}]}
+    terms = [{"topologyKey": placement.ZONE, "labelSelector": selector}]
+    affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    nodes = {"a": {placement.ZONE: ZONES[0]}, "b": {placement.ZONE: ZONES[1]}, "none": {}}
+    return placement.beside({"spec": {"affinity": affinity}}, pods, nodes, topology)
+
+
+def test_a_pod_goes_where_the_rest_of_its_group_is() -> None:
+    assert _beside(_company("one", "b"), _company("two", "a")) == {ZONES[1]}
+    found = placement.place(_pod(), [_pool()], catalog().instances.values(), zones=ZONES, only={ZONES[1]})
+    assert isinstance(found, Placement)
+    assert found.zone == ZONES[1]
+
+
+def test_a_pod_whose_group_has_no_node_yet_goes_anywhere() -> None:
+    assert _beside() == _beside(_company("two", "a"), _company("one", ""), _company("one", "none")) == set()
+    assert _beside(_company("one", "b"), topology="kubernetes.io/hostname") == set()
+    assert placement.beside({"spec": {}}, [_company("one", "b")], {}, placement.ZONE) == set()
+
+
+def test_a_pool_that_has_no_nodes_where_the_group_is_says_so() -> None:
+    found = placement.place(_pod(), [_pool()], catalog().instances.values(), zones=ZONES, only={"us-east-1f"})
+    assert str(found) == "pool gpu: it has no nodes in us-east-1f, where the pods beside it are"
+
+
 def test_without_pools_there_is_no_node() -> None:
     assert _reason(_pod()) == "there is no NodePool"
 

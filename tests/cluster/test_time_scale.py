@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 from pathlib import Path
@@ -359,6 +360,24 @@ def _release(stem: str, factor: float) -> Release:
     bodies, _ = scaled_all([each.body for each in release.documents], factor)
     documents = (Document(body, each.source, each.index) for body, each in zip(bodies, release.documents, strict=True))
     return Release(release.name, tuple(documents), release.origin)
+
+
+def test_both_kinds_of_pods_of_a_group_leave_a_lost_node_sooner() -> None:
+    pods = {"spec": {"tolerations": [{"key": "node.kubernetes.io/unreachable", "tolerationSeconds": 300}]}}
+    both = {"leaderTemplate": pods, "workerTemplate": copy.deepcopy(pods)}
+    body, changes = scaled(
+        {
+            "apiVersion": "leaderworkerset.x-k8s.io/v1",
+            "kind": "LeaderWorkerSet",
+            "metadata": {"name": "pair"},
+            "spec": {"leaderWorkerTemplate": both},
+        },
+        FACTOR,
+    )
+    assert {(each.before, each.after) for each in changes} == {("300", "20")}
+    for each in both:
+        template = dig(body, "spec", "leaderWorkerTemplate", each)
+        assert template["spec"]["tolerations"][0]["tolerationSeconds"] == 20
 
 
 @pytest.mark.slow

@@ -10,4 +10,5 @@ require (
 	github.com/kedacore/keda/v2 v2.21.0
 	github.com/prometheus-operator/prometheus-operator v0.94.0
 	sigs.k8s.io/karpenter v1.14.1
+	sigs.k8s.io/lws v0.9.0
 )

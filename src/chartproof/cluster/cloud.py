@@ -87,17 +87,21 @@ class Cloud:
     ) -> None:
         """Make a node for the pod, unless one made for another pod has room for both."""
         daemons = [dig(each, "spec", "template", "spec", default={}) for each in self._api.list("apps/v1", "DaemonSet")]
+        zones = self._company(pod, pods, nodes)
         nomination = self._nominated.get(pod["metadata"]["uid"])
         # Where the scheduler has had its time, it did not agree that the pod fits.
         tried = nomination.node if nomination and time.monotonic() > nomination.until else ""
         for node in nodes:
-            if node["metadata"]["name"] != tried and self._fits(pod, node, pods, daemons):
+            there = not zones or node["metadata"]["labels"].get(placement.ZONE) in zones
+            if there and node["metadata"]["name"] != tried and self._fits(pod, node, pods, daemons):
                 self._nominate(pod, node["metadata"]["name"])
                 return
         classes = [(each, self._class_of(each)) for each in pools]
         unusable = [_without_class(each) for each, found in classes if found is None]
         usable = [self._pool(each, found, nodes) for each, found in classes if found is not None]
-        outcome = placement.place(pod["spec"], usable, self._instances.values(), daemons=daemons, zones=ZONES)
+        outcome = placement.place(
+            pod["spec"], usable, self._instances.values(), daemons=daemons, zones=ZONES, only=zones
+        )
         if isinstance(outcome, NoPlacement):
             self._explain(pod, str(NoPlacement((*unusable, *outcome.reasons))))
             return
@@ -105,6 +109,17 @@ class Cloud:
         node = node_for(outcome, self._numbers[outcome.pool])
         nodes.append(self._api.create(node))
         self._nominate(pod, node["metadata"]["name"])
+
+    def _company(self, pod: Body, pods: Iterable[Body], nodes: Iterable[Body]) -> set[str]:
+        """The zones where those are that the pod must be beside, or will be: a group's pods come at the same time."""
+        near = [
+            {**each, "spec": {**each["spec"], "nodeName": each["spec"].get("nodeName", self._nominee(each) or "")}}
+            for each in pods
+            if each["metadata"]["namespace"] == pod["metadata"]["namespace"]
+            and each["metadata"]["uid"] != pod["metadata"]["uid"]
+        ]
+        labels = {each["metadata"]["name"]: each["metadata"]["labels"] for each in nodes}
+        return placement.beside(pod, near, labels, placement.ZONE)
 
     def _fits(self, pod: Body, node: Body, pods: Iterable[Body], daemons: Iterable[Body]) -> bool:
         spec, labels = pod["spec"], node["metadata"]["labels"]

@@ -17,6 +17,7 @@ import yaml
 
 from chartproof import toolchain
 from chartproof.cluster import control_plane, live_loop, processes, state, supervisor
+from chartproof.cluster.addons import certificates, lws
 from chartproof.cluster.api import Api
 from chartproof.cluster.live import Live, LiveSettings
 from chartproof.cluster.objects import SYSTEM_NODE
@@ -111,6 +112,7 @@ def up(
             if live:
                 settings = live_loop.start(place, api, live.pace)
             else:
+                _start_groups(place, api)
                 _start_cloud(place)
         except BaseException:
             with undisturbed():
@@ -221,6 +223,18 @@ def _is_established(api: Api, definition: dict[str, Any]) -> bool:
     found = api.find("apiextensions.k8s.io/v1", kind, definition["metadata"]["name"])
     conditions = dig(found, "status", "conditions") or ()
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+
+
+def _start_groups(place: state.Place, api: Api) -> None:
+    """Start the controller of LeaderWorkerSets; in a light cluster nobody starts it again."""
+    programs = processes.linked(place.directory, toolchain.ensure((lws.PROGRAM,)))
+    certificates.copy_certificates(place.directory)
+    ports = lws.Ports.choose()
+    lws.prepare(place.directory, ports)
+    for each in lws.objects(ports, place.directory):
+        api.apply(each)
+    processes.detach(lws.process(place, ports, programs), place.logs)
+    lws.await_admission(api, place.logs)
 
 
 def _start_cloud(place: state.Place) -> None:

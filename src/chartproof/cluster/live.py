@@ -60,6 +60,9 @@ class LiveSettings:
     """Metrics about kube-state-metrics itself."""
     karpenter_metrics_port: int
     karpenter_health_port: int
+    lws_webhooks_port: int
+    lws_health_port: int
+    lws_metrics_port: int
 
     @classmethod
     def choose(cls, speed: Speed = DEFAULT_SPEED) -> Self:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from chartproof import toolchain
-from chartproof.cluster import control_plane, supervisor
-from chartproof.cluster.addons import karpenter, keda, kube_state_metrics, prometheus
+from chartproof.cluster import control_plane, processes, supervisor
+from chartproof.cluster.addons import certificates, karpenter, keda, kube_state_metrics, lws, prometheus
 from chartproof.cluster.api import Api
 from chartproof.cluster.live import LiveSettings
 from chartproof.cluster.ports import LOOPBACK
@@ -135,14 +135,16 @@ def start(place: Place, api: Api, speed: Speed) -> LiveSettings:
 
     Takes 2 to 5 s. Raises ClusterError, with what the unwell programs said last.
     """
-    programs = _linked(place, toolchain.ensure(toolchain.LIVE_LOOP))
+    programs = processes.linked(place.directory, toolchain.ensure((*toolchain.LIVE_LOOP, lws.PROGRAM)))
     # As late as possible: until they are used, another program may take the ports.
     settings = LiveSettings.choose(speed)
     settings.save(place.directory)
-    keda.copy_certificates(place.directory)
+    certificates.copy_certificates(place.directory)
     prometheus.prepare(place.directory, speed)
+    lws.prepare(place.directory, groups_of(settings))
     for each in objects(place, settings):
         api.apply(each)
+    lws.save_token(api, place.directory)
     supervisor.write_list(place.directory, processes_of(place, settings, programs))
     _start_supervisor(place)
     _await_health(place)
@@ -150,12 +152,22 @@ def start(place: Place, api: Api, speed: Speed) -> LiveSettings:
     for port in (settings.keda_service_port, settings.keda_webhooks_port):
         _await_connection(place, port)
     _await_metrics_api(place, api)
+    lws.await_admission(api, place.logs)
     return settings
+
+
+def groups_of(settings: LiveSettings) -> lws.Ports:
+    """Where the controller of LeaderWorkerSets listens."""
+    return lws.Ports(settings.lws_webhooks_port, settings.lws_health_port, settings.lws_metrics_port)
 
 
 def objects(place: Place, settings: LiveSettings) -> list[Mapping[str, Any]]:
     """Everything that the programs expect on the server, in an order that works."""
-    found = [*keda.objects(settings, place.directory), *prometheus.objects(settings, _prometheus_version())]
+    found = [
+        *keda.objects(settings, place.directory),
+        *lws.objects(groups_of(settings), place.directory),
+        *prometheus.objects(settings, _prometheus_version(), lws.token_file(place.directory)),
+    ]
     return sorted(found, key=lambda each: each["kind"] != "Namespace")
 
 
@@ -166,6 +178,7 @@ def processes_of(place: Place, settings: LiveSettings, programs: Mapping[str, Pa
         *prometheus.processes(place, settings, programs, sys.executable),
         kube_state_metrics.process(place, settings, programs),
         karpenter.process(place, settings),
+        lws.process(place, groups_of(settings), programs),
     ]
     if importlib.util.find_spec(f"{_MACHINES}.__main__"):
         found.append(
@@ -180,17 +193,6 @@ def processes_of(place: Place, settings: LiveSettings, programs: Mapping[str, Pa
 
 def _prometheus_version() -> str:
     return pins.modules()["prometheus"].version
-
-
-def _linked(place: Place, programs: Mapping[str, Path]) -> dict[str, Path]:
-    """The programs under names inside the cluster's directory, by which their processes are found again."""
-    directory = place.directory / "bin"
-    linked = {}
-    for name, path in programs.items():
-        linked[name] = directory / name
-        linked[name].unlink(missing_ok=True)
-        linked[name].symlink_to(path)
-    return linked
 
 
 def _start_supervisor(place: Place) -> None:

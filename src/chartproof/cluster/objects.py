@@ -43,9 +43,8 @@ def node_for(chosen: Placement, number: int) -> dict[str, Any]:
     """The node object of a placement; kwok keeps it ready from here on."""
     name = f"{chosen.pool[:50]}-{number}"
     instance = chosen.instance
-    extended = {placement.GPU: str(instance.gpu_count)} if instance.gpu_count else {}
     disk = disk_of(instance)
-    common = {"pods": str(instance.allocatable_pods), "ephemeral-storage": disk, **extended}
+    common = {"pods": str(instance.allocatable_pods), "ephemeral-storage": disk, **placement.devices(instance)}
     return {
         "apiVersion": "v1",
         "kind": "Node",

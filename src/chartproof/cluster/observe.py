@@ -213,6 +213,8 @@ def _is_ready(pod: Body) -> bool:
 _JUDGES: Mapping[str, Callable[[Api, Body, str], str]] = {
     "Deployment": _workload,
     "StatefulSet": _workload,
+    # Counts groups, in which every pod must be ready.
+    "LeaderWorkerSet": _workload,
     "DaemonSet": _daemons,
     "Job": _job,
     "PersistentVolumeClaim": _claim,

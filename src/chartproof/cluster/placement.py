@@ -7,7 +7,7 @@ the rules: kubernetes-sigs/karpenter v1.14 `pkg/controllers/provisioning/schedul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -22,6 +22,8 @@ ZONE = "topology.kubernetes.io/zone"
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 NODE_POOL = "karpenter.sh/nodepool"
 GPU = "nvidia.com/gpu"
+EFA = "vpc.amazonaws.com/efa"
+"""Adapters by which GPUs of several machines talk to each other."""
 
 RESERVED = "reserved"
 _CAPACITY_TYPES = (RESERVED, "spot", "on-demand")
@@ -41,6 +43,7 @@ class Resources:
     memory_bytes: float = 0
     gpus: float = 0
     pods: int = 0
+    efa: float = 0
 
     def __add__(self, other: Resources) -> Resources:
         return Resources(
@@ -48,6 +51,7 @@ class Resources:
             self.memory_bytes + other.memory_bytes,
             self.gpus + other.gpus,
             self.pods + other.pods,
+            self.efa + other.efa,
         )
 
     def fits(self, room: Resources) -> bool:
@@ -57,10 +61,12 @@ class Resources:
             and self.memory_bytes <= room.memory_bytes
             and self.gpus <= room.gpus
             and self.pods <= room.pods
+            and self.efa <= room.efa
         )
 
     def __str__(self) -> str:
-        return f"{self.gpus:g} GPU, {self.millicpu:g}m CPU, {self.memory_bytes / 1024**2:.0f} Mi memory"
+        adapters = f", {self.efa:g} EFA" if self.efa else ""
+        return f"{self.gpus:g} GPU, {self.millicpu:g}m CPU, {self.memory_bytes / 1024**2:.0f} Mi memory{adapters}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +188,23 @@ def place(
     *,
     daemons: Sequence[Body] = (),
     zones: Sequence[str],
+    only: Collection[str] = (),
 ) -> Placement | NoPlacement:
     """The node that makes this pod schedulable, or why there is none.
 
-    `pod` is the pod's spec, `daemons` the pod specs of DaemonSets, `zones` the region's zones.
+    `pod` is the pod's spec, `daemons` the pod specs of DaemonSets, `zones` the region's zones; where `only` has some,
+    the node must be in one of these.
     """
     offered = sorted(instances, key=lambda each: (each.usd_per_hour or float("inf"), each.name))
     reasons = []
     for pool in sorted(pools, key=lambda each: (-each.weight, each.name)):
-        outcome = _place_in(pool, pod, offered, daemons, zones)
+        there = [each for each in pool.zones(zones) if not only or each in only]
+        if not there:
+            reasons.append(
+                f"pool {pool.name}: it has no nodes in {', '.join(sorted(only))}, where the pods beside it are"
+            )
+            continue
+        outcome = _place_in(pool, pod, offered, daemons, there)
         if isinstance(outcome, Placement):
             return outcome
         reasons.append(f"pool {pool.name}: {outcome}")
@@ -208,7 +222,7 @@ def _place_in(
     if refused:
         return f"does not tolerate the taint {_taint_text(refused[0])}"
     allowed = too_small = over_limit = False
-    for instance, capacity_type, zone in product(offered, pool.capacity_types, pool.zones(zones)):
+    for instance, capacity_type, zone in product(offered, pool.capacity_types, zones):
         for labels in pool.labels_of(instance, capacity_type, zone):
             allowed = True
             if not selects(pod, labels):
@@ -241,7 +255,14 @@ def capacity(instance: Instance) -> Resources:
         memory_bytes=instance.memory_mebibytes * 1024**2,
         gpus=instance.gpu_count,
         pods=instance.allocatable_pods,
+        efa=instance.efa,
     )
+
+
+def devices(instance: Instance) -> dict[str, str]:
+    """What a machine offers that pods ask for by the piece, as device plugins tell of it."""
+    have = {GPU: instance.gpu_count, EFA: instance.efa}
+    return {name: str(count) for name, count in have.items() if count}
 
 
 def allocatable(instance: Instance) -> Resources:
@@ -251,6 +272,7 @@ def allocatable(instance: Instance) -> Resources:
         memory_bytes=instance.allocatable_memory_mebibytes * 1024**2,
         gpus=instance.gpu_count,
         pods=instance.allocatable_pods,
+        efa=instance.efa,
     )
 
 
@@ -282,6 +304,31 @@ def selects(pod: Body, labels: Body) -> bool:
         default=(),
     )
     return not terms or any(all(holds(each, labels) for each in term.get("matchExpressions") or ()) for term in terms)
+
+
+def beside(pod: Body, pods: Iterable[Body], nodes: Mapping[str, Body], topology: str) -> set[str]:
+    """In which domains of a topology (a node label) a pod must be to be beside those that it belongs to.
+
+    `pods` are those of its namespace, `nodes` the labels of nodes by name. Empty where nothing binds it: it asks for
+    no company, or none of it has a node yet.
+    """
+    found: set[str] = set()
+    terms = dig(pod["spec"], "affinity", "podAffinity", "requiredDuringSchedulingIgnoredDuringExecution", default=())
+    for term in terms:
+        if term.get("topologyKey") == topology:
+            company = (nodes.get(each["spec"].get("nodeName", "")) for each in pods if _selected(term, each))
+            found |= {labels[topology] for labels in company if labels and topology in labels}
+    return found
+
+
+def _selected(term: Body, pod: Body) -> bool:
+    """Whether an affinity term is about a pod. The API server has put `matchLabelKeys` into the selector."""
+    labels = dig(pod, "metadata", "labels", default={})
+    wanted = dig(term, "labelSelector", "matchLabels", default={})
+    expressions = dig(term, "labelSelector", "matchExpressions", default=())
+    return all(labels.get(key) == value for key, value in wanted.items()) and all(
+        holds(each, labels) for each in expressions
+    )
 
 
 def tolerates(pod: Body, taint: Body) -> bool:
@@ -327,6 +374,7 @@ def _quantities(resources: Body) -> Resources:
         millicpu=_number(resources.get("cpu", 0)) * 1000,
         memory_bytes=_number(resources.get("memory", 0)),
         gpus=_number(resources.get(GPU, 0)),
+        efa=_number(resources.get(EFA, 0)),
     )
 
 
@@ -340,6 +388,7 @@ def _larger(one: Resources, other: Resources) -> Resources:
         max(one.memory_bytes, other.memory_bytes),
         max(one.gpus, other.gpus),
         max(one.pods, other.pods),
+        max(one.efa, other.efa),
     )
 
 

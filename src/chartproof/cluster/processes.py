@@ -34,6 +34,31 @@ class ProcessSpec:
     log: str = ""
 
 
+def linked(directory: Path, programs: Mapping[str, Path]) -> dict[str, Path]:
+    """The programs under names inside the cluster's directory, by which their processes are found again."""
+    found = {}
+    for name, path in programs.items():
+        found[name] = directory / "bin" / name
+        found[name].unlink(missing_ok=True)
+        found[name].symlink_to(path)
+    return found
+
+
+def detach(spec: ProcessSpec, logs: Path) -> None:
+    """Start a process that outlives us, and that nobody starts again."""
+    with (logs / f"{spec.log or spec.name}.log").open("ab") as log:
+        subprocess.run(
+            # The shell leaves at once, so that init, and not the caller, reaps what goes on.
+            ["/bin/sh", "-c", '"$@" &', "sh", *spec.command],
+            env={"PATH": os.environ.get("PATH", os.defpath), **spec.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            check=True,
+        )
+
+
 def of_cluster(directory: Path) -> list[int]:
     """Ids of the processes that belong to the cluster in `directory`.
 

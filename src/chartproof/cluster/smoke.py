@@ -149,7 +149,7 @@ class Smoke:
     def _wake(self, outcome: Outcome, objects: Sequence[Body]) -> None:
         """Scale what rests at zero to one replica, as its autoscaler would on the first request."""
         for each in objects:
-            if each["kind"] not in {"Deployment", "StatefulSet"}:
+            if each["kind"] not in {"Deployment", "StatefulSet", "LeaderWorkerSet"}:
                 continue
             name = each["metadata"]["name"]
             path = self._api.resource(each["apiVersion"], each["kind"]).path(outcome.release, name)

@@ -226,11 +226,16 @@ _DEFAULT_POLICIES: Mapping[str, list[dict[str, Any]]] = {
     "scaleDown": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
 }
 
-_POD_TEMPLATE = (
-    _Rule('spec.template.metadata.annotations."karpenter.sh/do-not-disrupt"', do_not_disrupt),
-    # Evictions from lost nodes are the taint manager's, a real controller.
-    _Rule("spec.template.spec.tolerations[].tolerationSeconds", whole_seconds),
-)
+
+def _pods_below(path: str) -> tuple[_Rule, ...]:
+    return (
+        _Rule(f'{path}.metadata.annotations."karpenter.sh/do-not-disrupt"', do_not_disrupt),
+        # Evictions from lost nodes are the taint manager's, a real controller.
+        _Rule(f"{path}.spec.tolerations[].tolerationSeconds", whole_seconds),
+    )
+
+
+_POD_TEMPLATE = _pods_below("spec.template")
 _WORKLOAD = (
     *_POD_TEMPLATE,
     _Rule("spec.minReadySeconds", whole_seconds),
@@ -274,6 +279,10 @@ _RULES: Mapping[tuple[str, str], tuple[_Rule, ...]] = {
     ("apps", "Deployment"): _WORKLOAD,
     ("apps", "StatefulSet"): _WORKLOAD,
     ("apps", "DaemonSet"): _WORKLOAD,
+    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): (
+        *_pods_below("spec.leaderWorkerTemplate.leaderTemplate"),
+        *_pods_below("spec.leaderWorkerTemplate.workerTemplate"),
+    ),
     ("batch", "Job"): (
         *_POD_TEMPLATE,
         _Rule("spec.activeDeadlineSeconds", whole_seconds),

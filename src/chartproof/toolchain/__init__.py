@@ -38,8 +38,9 @@ CONTROL_PLANE = (
     "kubectl",
     "kwok",
     "kwokctl",
+    "lws-controller",
 )
-"""What the embedded cluster runs, besides helm."""
+"""What every embedded cluster runs, besides helm."""
 
 LIVE_LOOP = (
     "keda-operator",

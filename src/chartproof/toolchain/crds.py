@@ -22,7 +22,7 @@ from chartproof.toolchain.store import exclusive, fresh_directory, home
 _VARIABLE = "CHARTPROOF_CRDS"
 _GO = parse_version("1.26")
 _SECONDS = 60
-"""Downloading the four modules (15 MB) on a slow line."""
+"""Downloading the five modules (16 MB) on a slow line."""
 
 
 def directory() -> Path:

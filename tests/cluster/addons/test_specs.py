@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from chartproof.cluster import state
-from chartproof.cluster.addons import keda, kube_state_metrics, prometheus
+from chartproof.cluster import live_loop, state
+from chartproof.cluster.addons import certificates, keda, kube_state_metrics, lws, prometheus
 from chartproof.cluster.live import LiveSettings
 from chartproof.cluster.processes import ProcessSpec
 from chartproof.cluster.speed import Speed
@@ -21,9 +22,10 @@ PROGRAMS = {
     name: Path("/bin-of-cluster") / name
     for name in (
         *("keda-operator", "keda-adapter", "keda-admission-webhooks"),
-        *("prometheus", "prometheus-operator", "kube-state-metrics"),
+        *("prometheus", "prometheus-operator", "kube-state-metrics", "lws-controller"),
     )
 }
+TOKEN = Path("/directory-of-cluster/lws/token")
 
 
 @pytest.fixture
@@ -39,6 +41,7 @@ def _specs(place: Place, settings: LiveSettings) -> dict[str, ProcessSpec]:
         *keda.processes(place, settings, PROGRAMS),
         *prometheus.processes(place, settings, PROGRAMS, "python"),
         kube_state_metrics.process(place, settings, PROGRAMS),
+        lws.process(place, live_loop.groups_of(settings), PROGRAMS),
     ]
     return {each.name: each for each in found}
 
@@ -48,7 +51,7 @@ def test_every_port_is_another(place: Place) -> None:
     settings.save(place.directory)
     assert LiveSettings.load(place.directory) == settings
     ports = [value for value in vars_of(settings).values() if isinstance(value, int)]
-    assert len(ports) == len(set(ports)) == 18
+    assert len(ports) == len(set(ports)) == 21
 
 
 def vars_of(settings: LiveSettings) -> dict[str, Any]:
@@ -90,13 +93,45 @@ def test_the_operators_limits_grow_with_the_speed(place: Place) -> None:
     assert "--kube-api-burst=90" in command
 
 
-def test_keda_uses_the_certificate_of_the_administrator(place: Place) -> None:
+def test_programs_that_answer_the_api_server_use_the_certificate_of_the_administrator(place: Place) -> None:
     for name in ("admin.crt", "admin.key"):
         (place.directory / "pki" / name).write_text(name)
-    keda.copy_certificates(place.directory)
-    keda.copy_certificates(place.directory)  # again, as after a crash
-    found = {each.name: each.read_text() for each in keda.certificate_directory(place.directory).iterdir()}
+    certificates.copy_certificates(place.directory)
+    certificates.copy_certificates(place.directory)  # again, as after a crash
+    found = {each.name: each.read_text() for each in certificates.certificate_directory(place.directory).iterdir()}
     assert found == {"ca.crt": "authority", "tls.crt": "admin.crt", "tls.key": "admin.key"}
+
+
+def test_the_controller_of_groups_listens_on_loopback_only_and_elects_no_leader(place: Place) -> None:
+    ports = lws.Ports(webhooks=1, health=2, metrics=3)
+    lws.prepare(place.directory, ports)
+    found = yaml.safe_load(lws.configuration_file(place.directory).read_text())
+    assert (found["webhook"]["host"], found["webhook"]["port"]) == ("127.0.0.1", 1)
+    assert found["health"]["healthProbeBindAddress"] == "127.0.0.1:2"
+    assert found["metrics"]["bindAddress"] == "127.0.0.1:3"
+    assert found["leaderElection"]["leaderElect"] is False
+    assert found["internalCertManagement"]["enable"] is False
+
+
+def test_without_prometheus_the_controller_of_groups_shows_no_metrics_to_anybody(place: Place) -> None:
+    ports = lws.Ports.choose()
+    lws.prepare(place.directory, ports)
+    assert yaml.safe_load(lws.configuration_file(place.directory).read_text())["metrics"]["bindAddress"] == "0"
+    assert "ClusterRole" not in {each["kind"] for each in lws.objects(ports, place.directory)}
+
+
+def test_webhooks_of_groups_see_no_other_pods_and_let_nothing_pass_unseen(place: Place) -> None:
+    found = [
+        hook
+        for each in lws.objects(lws.Ports(webhooks=1, health=2), place.directory)
+        for hook in each.get("webhooks", ())
+    ]
+    assert len(found) == 4
+    for each in found:
+        assert each["failurePolicy"] == "Fail"
+        assert each["clientConfig"]["url"].startswith("https://127.0.0.1:1/")
+        of_pods = each["rules"][0]["resources"] == ["pods"]
+        assert (each.get("objectSelector") is not None) == of_pods
 
 
 def test_the_api_server_finds_adapter_and_webhooks_and_trusts_only_our_authority(place: Place) -> None:
@@ -116,7 +151,7 @@ def test_the_api_server_finds_adapter_and_webhooks_and_trusts_only_our_authority
 
 
 def test_prometheus_selects_every_monitor_and_rule() -> None:
-    objects = prometheus.objects(LiveSettings.choose(), "3.15.0")
+    objects = prometheus.objects(LiveSettings.choose(), "3.15.0", TOKEN)
     [spec] = [each["spec"] for each in objects if each["kind"] == "Prometheus"]
     for kind in ("serviceMonitor", "podMonitor", "rule"):
         assert spec[f"{kind}Selector"] == spec[f"{kind}NamespaceSelector"] == {}
@@ -129,7 +164,7 @@ def test_what_prometheus_counts_by_itself_follows_the_speed(
     place: Place, factor: float, interval: str, lookback: str
 ) -> None:
     settings = LiveSettings.choose(Speed(factor))
-    [spec] = [each["spec"] for each in prometheus.objects(settings, "3.15.0") if each["kind"] == "Prometheus"]
+    [spec] = [each["spec"] for each in prometheus.objects(settings, "3.15.0", TOKEN) if each["kind"] == "Prometheus"]
     assert (spec["scrapeInterval"], spec["evaluationInterval"]) == (interval, interval)
     # Longer than its interval, the operator refuses it.
     assert spec["scrapeTimeout"] == interval
@@ -137,18 +172,25 @@ def test_what_prometheus_counts_by_itself_follows_the_speed(
 
 
 def test_only_kube_state_metrics_speaks_for_other_namespaces() -> None:
-    jobs = {each["job_name"]: each for each in prometheus.scrape_configurations(LiveSettings.choose())}
+    jobs = {each["job_name"]: each for each in prometheus.scrape_configurations(LiveSettings.choose(), TOKEN)}
     assert [name for name, each in jobs.items() if each.get("honor_labels")] == ["kube-state-metrics"]
     for each in jobs.values():
         for static in each.get("static_configs", ()):
             assert {"namespace", "pod", "service"} <= static["labels"].keys()
 
 
+def test_the_controller_of_groups_is_asked_with_a_token() -> None:
+    jobs = {each["job_name"]: each for each in prometheus.scrape_configurations(LiveSettings.choose(), TOKEN)}
+    found = [each for each in jobs.values() if "authorization" in each]
+    assert [each["authorization"]["credentials_file"] for each in found] == [str(TOKEN)]
+    assert found[0]["scheme"] == "https"
+
+
 def _relabelled(pod: dict[str, str]) -> dict[str, str] | None:
     """What Prometheus makes of a discovered pod by the rules for announced pods; None where it is dropped."""
     [job] = [
         each
-        for each in prometheus.scrape_configurations(LiveSettings.choose())
+        for each in prometheus.scrape_configurations(LiveSettings.choose(), TOKEN)
         if each["job_name"] == "kubernetes-pods"
     ]
     labels = dict(pod)

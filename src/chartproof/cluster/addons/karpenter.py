@@ -21,7 +21,7 @@ from chartproof.catalog import Instance, catalog
 from chartproof.cluster.api import Api, ApiError
 from chartproof.cluster.live import LiveSettings
 from chartproof.cluster.objects import INSTANCE_TYPE, ZONES, disk_of
-from chartproof.cluster.placement import CAPACITY_TYPE, GPU, NODE_POOL, ZONE, Body
+from chartproof.cluster.placement import CAPACITY_TYPE, GPU, NODE_POOL, ZONE, Body, devices
 from chartproof.cluster.processes import ProcessSpec
 from chartproof.cluster.speed import Speed
 from chartproof.cluster.state import Place
@@ -133,7 +133,7 @@ def instance_types(instances: Iterable[Instance], zones: Sequence[str] = ZONES) 
                 "memory": f"{each.allocatable_memory_mebibytes + _RESERVED_MEBIBYTES}Mi",
                 "pods": str(each.allocatable_pods),
                 "ephemeral-storage": disk_of(each),
-                **({GPU: str(each.gpu_count)} if each.gpu_count else {}),
+                **devices(each),
             },
             "offerings": [
                 {
@@ -213,7 +213,7 @@ def machine_capacity(instance_type: str) -> dict[str, str]:
         "memory": f"{instance.memory_mebibytes}Mi",
         "pods": str(instance.allocatable_pods),
         "ephemeral-storage": disk_of(instance),
-        **({GPU: str(instance.gpu_count)} if instance.gpu_count else {}),
+        **devices(instance),
     }
 
 

@@ -11,12 +11,12 @@ Prometheus scaler uses it, `pkg/scalers/prometheus_scaler.go`), so HTTP_PROXY le
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from chartproof.cluster.addons import certificates
 from chartproof.cluster.live import LiveSettings
 from chartproof.cluster.ports import LOOPBACK
 from chartproof.cluster.processes import ProcessSpec
@@ -42,7 +42,7 @@ _WEBHOOKS = {
 
 def objects(settings: LiveSettings, directory: Path) -> list[Body]:
     """Namespace, external metrics API and admission webhooks; `directory` is the cluster's."""
-    authority = base64.b64encode((directory / "pki" / "ca.crt").read_bytes()).decode()
+    authority = certificates.authority(directory)
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         {
@@ -103,7 +103,7 @@ def _webhook(group: str, kind: str, server: str, authority: str) -> Body:
 
 def processes(place: Place, settings: LiveSettings, programs: Mapping[str, Path]) -> list[ProcessSpec]:
     """Operator, adapter, webhooks."""
-    certificates = certificate_directory(place.directory)
+    own = certificates.certificate_directory(place.directory)
     network = f"http://{LOOPBACK}:{settings.network_port}"
     environment = {
         "KUBECONFIG": str(place.kubeconfig),
@@ -122,7 +122,7 @@ def processes(place: Place, settings: LiveSettings, programs: Mapping[str, Path]
             "keda-operator",
             (
                 str(programs["keda-operator"]),
-                f"--cert-dir={certificates}",
+                f"--cert-dir={own}",
                 f"--metrics-service-bind-address={LOOPBACK}:{settings.keda_service_port}",
                 f"--metrics-bind-address={LOOPBACK}:{settings.keda_metrics_port}",
                 f"--health-probe-bind-address={LOOPBACK}:{settings.keda_health_port}",
@@ -136,12 +136,12 @@ def processes(place: Place, settings: LiveSettings, programs: Mapping[str, Path]
             (
                 str(programs["keda-adapter"]),
                 f"--metrics-service-address={LOOPBACK}:{settings.keda_service_port}",
-                f"--cert-dir={certificates}",
+                f"--cert-dir={own}",
                 f"--bind-address={LOOPBACK}",
                 f"--secure-port={settings.keda_adapter_port}",
-                f"--client-ca-file={certificates}/ca.crt",
-                f"--tls-cert-file={certificates}/tls.crt",
-                f"--tls-private-key-file={certificates}/tls.key",
+                f"--client-ca-file={own}/ca.crt",
+                f"--tls-cert-file={own}/tls.crt",
+                f"--tls-private-key-file={own}/tls.key",
                 # The adapter has no option for the address of this one: it is reachable from outside, with nothing
                 # but its own counters.
                 f"--port={settings.keda_adapter_metrics_port}",
@@ -155,7 +155,7 @@ def processes(place: Place, settings: LiveSettings, programs: Mapping[str, Path]
             "keda-admission-webhooks",
             (
                 str(programs["keda-admission-webhooks"]),
-                f"--cert-dir={certificates}",
+                f"--cert-dir={own}",
                 f"--port={settings.keda_webhooks_port}",
                 f"--metrics-bind-address={LOOPBACK}:{settings.keda_webhooks_metrics_port}",
                 f"--health-probe-bind-address={LOOPBACK}:{settings.keda_webhooks_health_port}",
@@ -165,17 +165,3 @@ def processes(place: Place, settings: LiveSettings, programs: Mapping[str, Path]
             health=f"http://{LOOPBACK}:{settings.keda_webhooks_health_port}/readyz",
         ),
     ]
-
-
-def certificate_directory(directory: Path) -> Path:
-    """Where KEDA finds its certificate, key and authority, below the cluster's directory."""
-    return directory / "keda"
-
-
-def copy_certificates(directory: Path) -> None:
-    """Give KEDA the administrator's certificate under the names it looks for."""
-    target = certificate_directory(directory)
-    target.mkdir(mode=0o700, exist_ok=True)
-    for source, name in (("ca.crt", "ca.crt"), ("admin.crt", "tls.crt"), ("admin.key", "tls.key")):
-        (target / name).unlink(missing_ok=True)
-        (target / name).symlink_to(directory / "pki" / source)

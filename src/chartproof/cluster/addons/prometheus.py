@@ -51,13 +51,13 @@ _FOR_GRACE_SECONDS, _OUTAGE_SECONDS, _RESEND_SECONDS = 600.0, 3600.0, 60.0
 _ADDITIONAL = ("additional-scrape-configs", "prometheus-additional.yaml")
 
 
-def objects(settings: LiveSettings, version: str) -> list[Body]:
+def objects(settings: LiveSettings, version: str, lws_token: Path) -> list[Body]:
     """Namespace, the Prometheus object of this version of Prometheus, and the targets that no monitor describes."""
     interval = duration(settings.pace.real(DEFAULT_INTERVAL_SECONDS))
     everything: dict[str, Any] = {}
     secret, key = _ADDITIONAL
     metadata = {"name": secret, "namespace": NAMESPACE}
-    scrapes = yaml.safe_dump(scrape_configurations(settings), sort_keys=False)
+    scrapes = yaml.safe_dump(scrape_configurations(settings, lws_token), sort_keys=False)
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {key: scrapes}},
@@ -84,7 +84,7 @@ def objects(settings: LiveSettings, version: str) -> list[Body]:
     ]
 
 
-def scrape_configurations(settings: LiveSettings) -> list[dict[str, Any]]:
+def scrape_configurations(settings: LiveSettings, lws_token: Path) -> list[dict[str, Any]]:
     """Targets beside the monitors': programs that run as processes, and pods that announce themselves."""
     ports = settings
     return [
@@ -93,6 +93,13 @@ def scrape_configurations(settings: LiveSettings) -> list[dict[str, Any]]:
         _program("keda-operator-metrics-apiserver", ports.keda_adapter_metrics_port, "keda"),
         _program("keda-admission-webhooks", ports.keda_webhooks_metrics_port, "keda"),
         _program("karpenter", ports.karpenter_metrics_port, "kube-system"),
+        {
+            **_program("lws-controller-manager-metrics-service", ports.lws_metrics_port, "lws-system"),
+            # It signs its certificate itself, and answers only whom the API server knows.
+            "scheme": "https",
+            "tls_config": {"insecure_skip_verify": True},
+            "authorization": {"credentials_file": str(lws_token)},
+        },
         _program("ingress-nginx-controller-metrics", ports.front_door_port, "ingress-nginx"),
         _program("prometheus-operator", ports.prometheus_operator_port, NAMESPACE),
         _program(f"prometheus-{NAME}", ports.prometheus_port, NAMESPACE),

@@ -25,6 +25,7 @@ from chartproof.cluster.machines.faults import Faults
 from chartproof.cluster.machines.front_door import FrontDoor
 from chartproof.cluster.machines.gateway import Gateways, is_gateway
 from chartproof.cluster.machines.gpus import GpuRegistry
+from chartproof.cluster.machines.groups import Groups
 from chartproof.cluster.machines.kubelet import Kubelets
 from chartproof.cluster.machines.live_release import Surroundings
 from chartproof.cluster.machines.network import Network
@@ -100,7 +101,7 @@ async def _parts(
         watches["nodes"],
         network,
         speed,
-        _programs(speed, Gateways(place.directory, settings.network_port, passage)),
+        _programs(speed, Gateways(place.directory, settings.network_port, passage), Groups(endpoints.resolve)),
         real={prometheus.POD: {prometheus.PORT: (LOOPBACK, settings.prometheus_port)}},
     )
     control = Control(kubelets, Faults(api, client, kubelets, speed), network, speed, front_door.held)
@@ -119,7 +120,9 @@ async def _parts(
     }
 
 
-def _programs(speed: Speed, gateways: Gateways) -> Callable[[Body, Body, Body, Surroundings], Server | None]:
+def _programs(
+    speed: Speed, gateways: Gateways, groups: Groups
+) -> Callable[[Body, Body, Body, Surroundings], Server | None]:
     """Says which program a container runs."""
     gpus = GpuRegistry(speed)
 
@@ -127,7 +130,7 @@ def _programs(speed: Speed, gateways: Gateways) -> Callable[[Body, Body, Body, S
         environment = surroundings.environment.get(container["name"], {})
         if is_gateway(container):
             return gateways.program(pod, container, surroundings.release, environment)
-        return server_for(pod, container, PodContext(speed, node, surroundings.release, gpus, environment))
+        return server_for(pod, container, PodContext(speed, node, surroundings.release, gpus, environment, groups))
 
     return program
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from chartproof.cluster.machines.engine_api import (
 )
 from chartproof.cluster.machines.engine_metrics import Facts, HttpMeter, State, vllm_buckets, vllm_families
 from chartproof.cluster.machines.exposition import CONTENT_TYPE, render
+from chartproof.cluster.machines.groups import STUCK_SECONDS, Seat
 from chartproof.cluster.machines.played_engine import TICK_SECONDS, PlayedEngine, Ticket
 from chartproof.cluster.machines.server import EXIT_DONE, EXIT_ERROR, EXIT_KILLED, Cut, cut
 from chartproof.cluster.machines.sglang_metrics import SglangHttpMeter, StreamMeter, sglang_buckets, sglang_families
@@ -101,7 +103,8 @@ class Settings:
 class EngineServer:
     """A `Server` (see `server`) that plays one engine process.
 
-    `occupy` is called at the start and returns what is called at the end: the process holds its GPUs between.
+    `occupy` is called at the start and returns what is called at the end: the process holds its GPUs between. `seat` is
+    its place in a group of pods that compute together; without one it is alone.
     """
 
     def __init__(
@@ -110,12 +113,15 @@ class EngineServer:
         speed: Speed,
         *,
         occupy: Callable[[EngineServer], Callable[[], None]] | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.settings = settings
         self.ports: tuple[int, ...] = (settings.port,) if settings.reachable else ()
         self.exit_reason = ""
         self._speed = speed
         self._occupy = occupy
+        self._seat = seat
+        self._loading_since = math.inf
         self._vacate: Callable[[], None] | None = None
         self._played: PlayedEngine | None = None
         self._api: Api = VllmApi(settings.terms) if settings.engine == "vllm" else SglangApi(settings.terms)
@@ -145,13 +151,33 @@ class EngineServer:
     # Life.
 
     def start(self) -> None:
-        """Begin to load."""
+        """Begin to load, or to wait for the others of the group."""
         self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
         self._exit: asyncio.Future[int] = self._loop.create_future()
         if self._occupy is not None:
             self._vacate = self._occupy(self)
+        if self._seat is None:
+            self.met()
+        else:
+            self._later(self._seat.patience, self._not_met)
+            self._seat.take(self)
+
+    def met(self) -> None:
+        """All of the group are there, which load at the same time."""
+        self._loading_since = self._loop.time()
         self._later(self.settings.load_seconds, self._loaded)
+
+    def _not_met(self) -> None:
+        if self._loading_since == math.inf:
+            self._end(EXIT_ERROR, "Error")
+
+    def lost(self) -> None:
+        """A worker of the group has ended. See `groups`."""
+        if self._played is None:
+            self._end(EXIT_ERROR, "Error")
+        else:
+            self.hang()
+            self._later(STUCK_SECONDS, self.die)
 
     def _loaded(self) -> None:
         if self.settings.failure:
@@ -262,6 +288,8 @@ class EngineServer:
             self._vacate()
         self.exit_reason = reason
         self.exit.set_result(code)
+        if self._seat is not None:
+            self._seat.leave(self)
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         now = self._loop.time()
@@ -287,7 +315,9 @@ class EngineServer:
     def memory_share(self) -> float:
         """Share of its GPUs' usable memory that it holds; it grows while it loads."""
         loading = self.settings.load_seconds
-        loaded = self._speed.simulated(self._loop.time() - self._started) / loading if loading else 1.0
+        if not loading:
+            return self.settings.gpu_memory_utilization
+        loaded = max(0.0, self._speed.simulated(self._loop.time() - self._loading_since) / loading)
         return self.settings.gpu_memory_utilization * min(1.0, loaded)
 
     @property

@@ -23,6 +23,8 @@ _PLURALS = {
     "DaemonSet": "daemonsets",
     "LeaderWorkerSet": "leaderworkersets",
     "Job": "jobs",
+    # The leader of a group owns the StatefulSet of its workers.
+    "Pod": "pods",
 }
 #: Where the values of variables are kept, by the reference's name.
 _KEPT_IN = {"secretKeyRef": "secrets", "configMapKeyRef": "configmaps"}

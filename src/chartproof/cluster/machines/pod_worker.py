@@ -23,6 +23,7 @@ from chartproof.cluster.api import ApiError
 from chartproof.cluster.machines import lifecycle, probes
 from chartproof.cluster.machines.errand import Errand
 from chartproof.cluster.machines.events import Recorder
+from chartproof.cluster.machines.groups import Worker, waits_for_leader
 from chartproof.cluster.machines.lifecycle import BackOff, Event, Running, Terminated, Timing, Waiting
 from chartproof.cluster.machines.live_release import Surroundings, alone, surroundings_of
 from chartproof.cluster.machines.machine import Addresses, Machine
@@ -404,9 +405,12 @@ class PodWorker:
             return
         self._tell(lifecycle.killing(life.container, message))
         begun = self._clock()
-        hook = lifecycle.hook_seconds(dig(life.container, "lifecycle", "preStop"))
+        pre_stop = dig(life.container, "lifecycle", "preStop")
+        hook = lifecycle.hook_seconds(pre_stop)
         if hook and grace > 0:
             await self._pause(life, min(hook, grace))
+        if isinstance(life.program, Worker) and waits_for_leader(pre_stop):
+            await self._stay(life, life.program, grace)
         left = max(grace - (self._clock() - begun), lifecycle.MINIMUM_GRACE_SECONDS)
         if not life.program.exit.done():
             life.program.terminate()
@@ -430,6 +434,13 @@ class PodWorker:
             and not life.program.exit.done()
         ):
             await self._exit(life, _LOOK_SECONDS)
+
+    async def _stay(self, life: Life, worker: Worker, seconds: float) -> None:
+        """A preStop that goes on for as long as the leader of the group is there, which needs this program."""
+        staying = asyncio.create_task(worker.seat.group.leader_gone.wait())
+        ends: set[asyncio.Future[Any]] = {life.program.exit, staying}
+        await asyncio.wait(ends, timeout=self._speed.real(seconds), return_when=asyncio.FIRST_COMPLETED)
+        staying.cancel()
 
     def _sidecar_names(self) -> set[str]:
         inits = dig(self.pod, "spec", "initContainers", default=())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from chartproof.cluster.machines.engine_api import Terms
 from chartproof.cluster.machines.engine_server import EngineServer, Settings
 from chartproof.cluster.machines.gpus import DeviceMonitor, GpuRegistry, Use, counters_of, gpus_of
+from chartproof.cluster.machines.groups import Groups, Place, Seat, Worker
 from chartproof.cluster.machines.server import Server
 from chartproof.cluster.speed import Speed
 from chartproof.engine_options import option_table
@@ -47,6 +48,8 @@ class PodContext:
     release: Release
     gpus: GpuRegistry
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: Where pods of a group find each other; without, every engine is alone.
+    groups: Groups | None = None
 
     @property
     def node_name(self) -> str:
@@ -74,39 +77,76 @@ def server_for(pod: Body, container: Body, context: PodContext) -> Server | None
         return _monitor(pod, container, context)
     if recognise_engine(container) is None:
         return None
-    engine = _engine_container(pod, container, context.release)
+    place = Place.of(pod)
+    engine = _engine_container(pod, container, context.release, place)
+    if engine is None:
+        return None
+    seat = None
+    if place is not None and context.groups is not None:
+        seat = context.groups.seat(place, engine, str(dig(pod, "status", "podIP", default="")))
+    if seat is not None and seat.index > 0:
+        return _worker(pod, engine, context, seat)
     # A worker of a group computes for its leader; it serves no client.
-    return None if engine is None or engine.is_worker else _engine(pod, engine, context)
+    return None if engine.is_worker else _engine(pod, engine, context, seat)
 
 
 # --- Engines ----------------------------------------------------------------------------------------------------------
 
 
-def _engine_container(pod: Body, container: Body, release: Release) -> EngineContainer | None:
+def _engine_container(pod: Body, container: Body, release: Release, place: Place | None) -> EngineContainer | None:
     """The container as the release's workload has it, which knows of its group; else as the pod has it."""
     name = container.get("name")
     for each in engines_of(release):
-        if each.container.get("name") == name and each.container.get("image") == container.get("image"):
+        if each.container.get("name") != name or each.container.get("image") != container.get("image"):
+            continue
+        if place is None:
             return each
+        if _is_of(each, place):
+            # What its options refer to was added to the pod itself.
+            return replace(each, pod=PodTemplate(each.pod.path, pod), container=container)
     engine = recognise_engine(container)
     document = Document({"apiVersion": "v1", "kind": "Pod", **pod})
     return EngineContainer(document, PodTemplate((), document.body), container, engine) if engine else None
 
 
-def _engine(pod: Body, engine: EngineContainer, context: PodContext) -> EngineServer:
-    settings = engine_settings(engine, context)
+def _is_of(engine: EngineContainer, place: Place) -> bool:
+    """Whether a pod in this place is made from the template of an engine: leaders may have one of their own."""
+    has_leader = engine.document.get("spec", "leaderWorkerTemplate", "leaderTemplate") is not None
+    return not has_leader or ("leaderTemplate" in engine.pod.path) == (place.index == 0)
 
+
+def _engine(pod: Body, engine: EngineContainer, context: PodContext, seat: Seat | None) -> EngineServer:
     def occupy(server: EngineServer) -> Callable[[], None]:
-        use = Use(
-            namespace=str(dig(pod, "metadata", "namespace", default="")),
-            pod=str(dig(pod, "metadata", "name", default="")),
-            container=str(engine.container.get("name")),
-            busy=lambda: server.busy_seconds,
-            memory=lambda: server.memory_share,
-        )
-        return context.gpus.occupy(context.node_name, context.node_labels, gpu_count(engine.container), use)
+        return _occupy(pod, engine, context, lambda: server)
 
-    return EngineServer(settings, context.speed, occupy=occupy)
+    return EngineServer(engine_settings(engine, context), context.speed, occupy=occupy, seat=seat)
+
+
+def _worker(pod: Body, engine: EngineContainer, context: PodContext, seat: Seat) -> Worker:
+    """A process whose GPUs do what those of its leader do."""
+
+    def occupy(worker: Worker) -> Callable[[], None]:
+        def leader() -> EngineServer | None:
+            found = seat.group.leader if seat.group.has(worker) else None
+            return found if isinstance(found, EngineServer) else None
+
+        return _occupy(pod, engine, context, leader)
+
+    return Worker(seat, context.speed, occupy)
+
+
+def _occupy(
+    pod: Body, engine: EngineContainer, context: PodContext, server: Callable[[], EngineServer | None]
+) -> Callable[[], None]:
+    """Give a container its GPUs, which work as `server` does; what to call when it has ended."""
+    use = Use(
+        namespace=str(dig(pod, "metadata", "namespace", default="")),
+        pod=str(dig(pod, "metadata", "name", default="")),
+        container=str(engine.container.get("name")),
+        busy=lambda: found.busy_seconds if (found := server()) else 0.0,
+        memory=lambda: found.memory_share if (found := server()) else 0.0,
+    )
+    return context.gpus.occupy(context.node_name, context.node_labels, gpu_count(engine.container), use)
 
 
 def engine_settings(engine: EngineContainer, context: PodContext) -> Settings:
