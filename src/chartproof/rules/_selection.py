@@ -46,6 +46,9 @@ class ReplicaRange:
     source: Document
 
 
+_HOOK = "helm.sh/hook"
+
+
 def together(release: Release, one: Document, other: Document) -> bool:
     """Whether two namespaced documents land in one namespace.
 
@@ -62,9 +65,9 @@ def makes_hidden_pods(release: Release) -> bool:
 
 
 def pods_near(release: Release, document: Document) -> Iterator[tuple[Document, PodTemplate]]:
-    """Every pod template in the namespace of `document`."""
+    """Every pod template in the namespace of `document`, but those of Helm's hooks, which are soon gone again."""
     for workload in release.workloads:
-        if together(release, document, workload):
+        if _HOOK not in workload.annotations and together(release, document, workload):
             for pod in workload.pod_templates:
                 yield workload, pod
 

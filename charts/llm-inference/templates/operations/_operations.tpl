@@ -1,0 +1,122 @@
+{{/*
+What is run beside the model: the checks of `helm test`, the load test, the pre-pull. Scripts (files/operations) need
+nothing but Python; a small image of its own runs them, because the engine's is 9 GB and checks belong on cheap nodes.
+*/}}
+
+{{/* "true" where `helm test` has something to ask. */}}
+{{- define "llm-inference.test.enabled" -}}
+{{- if and .Values.engine.enabled .Values.helmTest.enabled -}}true{{- end -}}
+{{- end -}}
+
+{{- define "llm-inference.test.name" -}}
+{{- include "llm-inference.sharedName" . }}-test
+{{- end -}}
+
+{{/* Name of the ConfigMap with the scripts. */}}
+{{- define "llm-inference.operations.scripts" -}}
+{{- include "llm-inference.sharedName" . }}-operations
+{{- end -}}
+
+{{/* Image of the scripts, behind the pull-through prefix where one is set. A digest wins over the tag. */}}
+{{- define "llm-inference.operations.image" -}}
+{{- $image := .Values.tools.image -}}
+{{- $prefix := trimSuffix "/" .Values.nodes.imagePrefix -}}
+{{- $repository := $image.repository -}}
+{{- if and $prefix (not (regexMatch "^[^/]+[.:][^/]*/" $repository)) -}}
+{{- /* Docker Hub's own images are below library/, which only its own registry lets one leave out. */ -}}
+{{-   $repository = printf "%s/%s" $prefix (ternary $repository (printf "library/%s" $repository) (contains "/" $repository)) -}}
+{{- end -}}
+{{- if $image.digest -}}
+{{ $repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $repository }}:{{ $image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* URL of the model as clients have it. */}}
+{{- define "llm-inference.operations.url" -}}
+{{- $port := int64 .Values.engine.service.port -}}
+http://{{ include "llm-inference.engine.service" . }}.{{ .Release.Namespace }}.svc{{ if ne $port 80 }}:{{ $port }}{{ end }}
+{{- end -}}
+
+{{/* Security context of the pods. */}}
+{{- define "llm-inference.operations.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* API key for clients of the engine, as environment; nothing where there is none. */}}
+{{- define "llm-inference.operations.keyEnvironment" -}}
+{{- with .Values.engine.apiKey -}}
+{{- if .existingSecret -}}
+- name: API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret | quote }}
+      key: {{ .key | quote }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Peers of a NetworkPolicy for what is run here: a list of podSelectors, or nothing. */}}
+{{- define "llm-inference.operations.peers" -}}
+{{- $components := list -}}
+{{- if include "llm-inference.test.enabled" . }}{{ $components = append $components "test" }}{{ end -}}
+{{- range $components -}}
+{{- print "\n" -}}
+# The {{ . }} of this release.
+- podSelector:
+    matchLabels:
+      {{- include "llm-inference.selectorLabels" (dict "root" $ "component" .) | nindent 6 }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What one request to the model looks like, as JSON: path, body, and where the answer is in what comes back: `items` (a
+list) and `field` of its first. Of the tasks other than `generate`, only one is the engine's at a time.
+*/}}
+{{- define "llm-inference.test.request" -}}
+{{- $model := .Derived.modelName -}}
+{{- $task := .Values.engine.task -}}
+{{- if eq $task "embed" -}}
+{{-   dict "path" "/v1/embeddings" "body" (dict "model" $model "input" "Is anybody there?") "items" "data" "field" "embedding" | toJson -}}
+{{- else if eq $task "rerank" -}}
+{{-   dict "path" "/v1/rerank" "body" (dict "model" $model "query" "Is anybody there?" "documents" (list "Yes." "No.")) "items" "results" "field" "relevance_score" | toJson -}}
+{{- else if eq $task "classify" -}}
+{{-   dict "path" "/classify" "body" (dict "model" $model "input" "Is anybody there?") "items" "data" "field" "label" | toJson -}}
+{{- else -}}
+{{-   dict "path" "/v1/completions" "body" (dict "model" $model "prompt" "Is anybody there?" "max_tokens" 8 "temperature" 0) "items" "choices" "field" "text" | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The plan of check.py, as JSON. */}}
+{{- define "llm-inference.test.plan" -}}
+{{- $contexts := .Roles | default (list .) -}}
+{{- $scaled := list -}}
+{{- $checks := list -}}
+{{- range $context := $contexts -}}
+{{-   $name := include "llm-inference.engine.name" $context -}}
+{{-   if include "llm-inference.autoscaling.enabled" $context -}}
+{{-     $scaled = append $scaled (dict "namespace" $.Release.Namespace "name" $name) -}}
+{{-     $checks = append $checks (dict "check" "autoscaler" "namespace" $.Release.Namespace "name" $name) -}}
+{{-     if eq $context.Values.autoscaling.source "prometheus" -}}
+{{-       $checks = append $checks (dict "check" "triggers" "namespace" $.Release.Namespace "name" $name) -}}
+{{-     end -}}
+{{-   end -}}
+{{- end -}}
+{{- $health := .Catalog.engine.healthPath -}}
+{{- if .Roles }}{{ $health = include "llm-inference.router.readyPath" . }}{{ end -}}
+{{- $url := include "llm-inference.operations.url" . -}}
+{{- $checks = append $checks (dict "check" "health" "url" (printf "%s%s" $url $health)) -}}
+{{- $request := include "llm-inference.test.request" . | fromJson -}}
+{{- $checks = append $checks (dict "check" "answer" "url" (printf "%s%s" $url $request.path) "body" $request.body "items" $request.items "field" $request.field) -}}
+{{- $series := list .Derived.metrics.running .Derived.metrics.waiting .Derived.metrics.promptTokens -}}
+{{- if eq .Values.engine.task "generate" }}{{ $series = append $series .Derived.metrics.generationTokens }}{{ end -}}
+{{- range $context := $contexts -}}
+{{-   $checks = append $checks (dict "check" "metrics" "url" (printf "%s%s" (include "llm-inference.operations.url" $context) $.Catalog.engine.metricsPath) "label" (printf "%s=\"%s\"" $.Catalog.engine.modelLabel $.Derived.modelName) "series" $series) -}}
+{{- end -}}
+{{- dict "timeoutSeconds" (int64 .Values.helmTest.timeoutSeconds) "scaled" $scaled "checks" $checks | toPrettyJson -}}
+{{- end -}}
