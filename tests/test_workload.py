@@ -96,6 +96,20 @@ def test_the_group_size_of_a_leader_worker_set_reaches_the_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "kind", "pods"),
+    [
+        ([], "Deployment", 1),
+        (["--nnodes", "2"], "StatefulSet", 2),
+        ([], "LeaderWorkerSet", 3),
+        (["--nnodes", "$(LWS_GROUP_SIZE)"], "LeaderWorkerSet", 3),
+        (["--nnodes", "$(ELSEWHERE)"], "LeaderWorkerSet", 3),
+    ],
+)
+def test_a_replica_has_the_pods_that_its_ranks_are_spread_over(words: list[str], kind: str, pods: int) -> None:
+    assert engine_of({"command": ["vllm", "serve", "m", *words]}, kind=kind, size=3).pods_per_replica == pods
+
+
+@pytest.mark.parametrize(
     ("image", "version"),
     [
         ("vllm/vllm-openai:v0.33.0", (0, 33, 0)),

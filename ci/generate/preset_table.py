@@ -80,11 +80,13 @@ def _row(path: Path) -> tuple[tuple[float, str], str]:
     price = first[0].usd_per_hour if first else None
     if price and profile:
         price /= first[0].gpu_count
+    nodes = value("multiNode", "nodes") if value("multiNode", "enabled") else 1
+    price = price and price * nodes
     cells = [
         name,
         title,
         value("model", "repository") or value("model", "id"),
-        ", ".join(types),
+        f"{nodes} x " * (nodes > 1) + ", ".join(types),
         value("weights", "delivery"),
         _replicas(value),
         f"{price:.2f}" if price else "",

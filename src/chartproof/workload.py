@@ -44,6 +44,8 @@ PRECISION_ANNOTATION = "chartproof.io/precision"
 WEIGHTS_GIGABYTES_ANNOTATION = "chartproof.io/weights-gigabytes"
 ENGINE_VERSION_ANNOTATION = "chartproof.io/engine-version"
 IMAGE_GIGABYTES_ANNOTATION = "chartproof.io/image-gigabytes"
+#: Seconds that the engine needs apart from reading weights, where it is not what the catalog plans for every model.
+ENGINE_START_ANNOTATION = "chartproof.io/engine-start-seconds"
 #: Operating system of the nodes: `bottlerocket` or `al2023`, where no node class in the release says it.
 NODE_FAMILY_ANNOTATION = "chartproof.io/node-family"
 #: How weights reach the replica: a key of the catalog's `deliveries`.
@@ -260,6 +262,11 @@ class EngineContainer:
         """Pods that work as one replica: the size of a LeaderWorkerSet's group, else 1."""
         size = self.document.get("spec", "leaderWorkerTemplate", "size", default=1)
         return size if self.document.kind == "LeaderWorkerSet" and isinstance(size, int) else 1
+
+    @cached_property
+    def pods_per_replica(self) -> int:
+        """Pods that the engine's ranks are spread over: what `--nnodes` says, else the size of its group."""
+        return max(1, self.integer("--nnodes", "-n", default=self.group_size))
 
     @cached_property
     def headless(self) -> bool:

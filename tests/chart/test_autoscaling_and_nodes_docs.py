@@ -1,4 +1,4 @@
-"""The examples of docs/autoscaling.md and docs/nodes.md are values that the chart takes, and their formulas its own."""
+"""The examples of docs/autoscaling.md, nodes.md and multi-node.md are values that the chart takes, its formulas too."""
 
 from __future__ import annotations
 
@@ -37,6 +37,16 @@ def test_example_of_autoscaling_is_taken(refusals: Refusals, values: Values) -> 
 @pytest.mark.parametrize("values", list(examples("nodes.md")))
 def test_example_of_nodes_is_taken(refusals: Refusals, values: Values) -> None:
     assert refusals(POOLS, values) == []
+
+
+@pytest.mark.parametrize("values", list(examples("multi-node.md")))
+def test_example_of_groups_is_taken(refusals: Refusals, values: Values) -> None:
+    groups = {
+        "model": {"id": "deepseek-ai/DeepSeek-V3.2", "precision": "fp8"},
+        "multiNode": {"enabled": True},
+        "nodes": {"instanceTypes": ["p5.48xlarge"]},
+    }
+    assert refusals(groups, values) == []
 
 
 def test_terms_of_the_page_are_those_of_the_chart(render: Render) -> None:

@@ -117,13 +117,15 @@ def test_header_of_a_preset_names_what_it_lacks(tmp_path: Path) -> None:
 def test_price_in_a_preset_header_is_that_of_the_catalog(stem: str) -> None:
     costs = preset_table.header(presets.path_of(stem)).fields["Costs"]
     match = re.match(
-        r"\$([\d.]+) per (replica-)?hour(?: \((\S+) on demand, us-east-1(?:, one of (\d) slices)?\))?", costs
+        r"\$([\d.]+) per (replica-)?hour"
+        r"(?: \((\S+) on demand, us-east-1(?:, one of (\d) slices)?(?:, (\d) of them)?\))?",
+        costs,
     )
     assert match, costs
     if match[2]:
         price = catalog.catalog().instances[match[3]].usd_per_hour
         assert price is not None
-        assert float(match[1]) == round(price / int(match[4] or 1), 3)
+        assert float(match[1]) == round(price * int(match[5] or 1) / int(match[4] or 1), 3)
     else:
         assert float(match[1]) == 0
 

@@ -56,6 +56,8 @@ def _growing(per_second: float) -> str:
 
 
 def _pod(release: Release, suffix: str, deployment: str = "") -> str:
+    for group in release.of_kind("LeaderWorkerSet"):
+        return f"{group.name}-{suffix}"
     names = [each.name for each in release.of_kind("Deployment") if each.name.endswith(deployment)]
     return f"{names[0]}-7c9d8f6b5d-{suffix}"
 
@@ -173,6 +175,19 @@ def test_a_replica_without_requests_is_idle(tmp_path: Path, running: float | Non
     release = _render("qwen2.5-7b-g5", COST)
     expected = {"llm_model_usd_per_hour": HOUR_OF_BOTH, "llm_model_idle_usd_per_hour": ON_DEMAND * SPOT_FACTOR}
     _holds(tmp_path, release, _two_replicas(release, running=running), expected)
+
+
+@pytest.mark.parametrize("running", [4, 0], ids=["busy", "no request"])
+def test_a_group_costs_all_of_its_nodes_and_works_when_its_leader_does(tmp_path: Path, running: float) -> None:
+    release = presets.render("deepseek-v3.2-p5-groups")
+    series: dict[str, str] = {}
+    # A group's number, and the pod's within it; workers export nothing.
+    for part, busy in (("0", 4), ("0-1", None), ("10", running), ("10-1", None)):
+        series |= _replica(release, part, gpus=8, of=8, model="deepseek-v3.2", running=busy)
+        series |= _karpenter(part, "reserved", "p5.48xlarge")
+    both = 4 * 55.04
+    expected = {"llm_model_usd_per_hour": both, "llm_model_idle_usd_per_hour": 0 if running else both / 2}
+    _holds(tmp_path, release, series, expected)
 
 
 def test_prices_of_the_values_win(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from chartproof.errors import InputError
 from chartproof.plan.workload_plan import plan_release
 from chartproof.simulate.clock import Clock
 from chartproof.simulate.karpenter import Karpenter, Node, NodePool, node_pools
-from chartproof.simulate.run import Subject
+from chartproof.simulate.run import Subject, subject_of
+from tests import presets
 
 
 def karpenter(
@@ -64,7 +65,7 @@ def test_a_warm_node_saves_boot_and_pull(serverless: Subject) -> None:
     node = place(nodes, pod)
     nodes.pod_phases(node)
     clock.run_until(600)
-    nodes.leave(node, pod)
+    nodes.leave(pod)
     assert place(nodes, object()) is node
     names = [name for name, _ in nodes.pod_phases(node)]
     assert names == ["container start", "process start", "weights load", "engine initialisation"]
@@ -76,7 +77,7 @@ def test_an_empty_node_is_paid_until_it_is_consolidated(serverless: Subject) -> 
     pod = object()
     node = place(nodes, pod)
     clock.run_until(3600)
-    nodes.leave(node, pod)
+    nodes.leave(pod)
     clock.run_until(3600 + 599)
     assert node in nodes.alive
     clock.run_until(10_000)
@@ -90,7 +91,7 @@ def test_a_node_that_is_used_again_is_not_consolidated(serverless: Subject) -> N
     pod = object()
     node = place(nodes, pod)
     clock.run_until(100)
-    nodes.leave(node, pod)
+    nodes.leave(pod)
     clock.run_until(400)
     place(nodes, pod)
     clock.run_until(5000)
@@ -115,6 +116,49 @@ def test_a_lost_spot_node_gives_notice_and_goes(serverless: Subject) -> None:
     assert [each for _, each in lost] == [node]
     assert node.ended == pytest.approx(lost[0][0] + 120)
     assert nodes.place(object()) is not node
+
+
+@pytest.fixture(scope="module")
+def groups() -> Subject:
+    """One or two groups of two nodes, which a pool for four nodes may hold."""
+    return subject_of(presets.render("deepseek-v3.2-p5-groups"))
+
+
+def test_a_group_takes_all_of_its_nodes_and_gives_them_back(groups: Subject) -> None:
+    clock = Clock()
+    nodes = karpenter(groups, clock)
+    pods = [object(), object()]
+    slowest = [place(nodes, each) for each in pods]
+    assert len(nodes.alive) == 4
+    for pod, last in zip(pods, slowest, strict=True):
+        homes = nodes.nodes_of(pod)
+        assert [each.free_gpus for each in homes] == [0, 0]
+        assert last.ready == max(each.ready for each in homes)
+    assert nodes.place(object()) is None
+    clock.run_until(3600)
+    nodes.leave(pods[0])
+    assert sum(not each.residents for each in nodes.alive) == 2
+    assert nodes.usd(3600) == pytest.approx(4 * 55.04, rel=0.02)
+
+
+def test_a_group_that_does_not_fit_a_pool_whole_takes_none_of_it(groups: Subject) -> None:
+    narrow = dataclasses.replace(groups.pools[0], gpu_limit=24)
+    nodes = karpenter(groups, Clock(), narrow)
+    place(nodes, object())
+    assert nodes.place(object()) is None
+    assert len(nodes.alive) == 2
+
+
+def test_every_node_of_a_group_has_the_image_afterwards(groups: Subject) -> None:
+    clock = Clock()
+    nodes = karpenter(groups, clock)
+    pod = object()
+    nodes.pod_phases(place(nodes, pod))
+    clock.run_until(3600)
+    nodes.leave(pod)
+    again = object()
+    assert "image pull" not in [name for name, _ in nodes.pod_phases(place(nodes, again))]
+    assert len(nodes.nodes) == 2
 
 
 def test_a_release_without_pools_gets_nodes_that_its_pods_allow(serverless: Subject) -> None:

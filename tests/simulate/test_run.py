@@ -76,6 +76,33 @@ def test_a_trace_without_a_request_costs_what_idling_costs(serverless: Subject) 
     assert (result.requests, result.gpu_hours, result.usd, result.attainment) == (0, 0, 0, 100)
 
 
+def test_groups_of_nodes_scale_and_are_paid_for_whole() -> None:
+    subject = subject_of(presets.render("deepseek-v3.2-p5-groups"))
+    result = run_release(case_of(subject, "constant,hours=2,rate=12", initial_replicas=1))
+    assert result.most_replicas == 2
+    assert max(each.gpus for each in result.samples) == 32
+    assert result.lost == {}
+
+
+def test_a_group_wakes_from_zero() -> None:
+    subject = subject_of(presets.render("kimi-k2.5-p5-groups"))
+    trace = of_requests(Request(0, 100, 10), Request(300, 100, 10), Request(2000, 100, 10))
+    result = run_release(case_of(subject, trace, initial_replicas=0))
+    assert (result.cold_starts, result.most_replicas) == (1, 1)
+    # Until the group is up, nobody answers.
+    assert (result.finished, result.lost) == (1, {"no replica was ready": 2})
+
+
+def test_a_lost_node_of_a_group_ends_the_whole_group() -> None:
+    subject = subject_of(presets.render("deepseek-v3.2-p5-groups"))
+    spot = dataclasses.replace(
+        subject, pools=tuple(dataclasses.replace(each, spot=True, gpu_limit=64) for each in subject.pools)
+    )
+    result = run_release(case_of(spot, "constant,hours=6,rate=0.05", spot_losses_per_hour=0.5))
+    assert result.spot_losses
+    assert result.cold_starts >= 1
+
+
 def test_office_hours_wake_without_a_request() -> None:
     subject = subject_of(presets.render("qwen2.5-7b-g5"))
     # The trace starts on Monday at midnight UTC; the window opens at 08:00 in Berlin, which is 07:00.

@@ -8,6 +8,7 @@ Numbers are integers unless said otherwise; 0 means "cannot be known" (no instan
 chartproof's plan computes the same from the rendered manifests; a test holds the two together.
 
   gpusPerReplica           tensor x pipeline parallel size
+  nodesPerReplica          pods of a replica, each on a node of its own: 1, or those of a group; gpusPerNode: GPUs of each
   engineVersion            as text; metrics: names by role (catalog); modelName: first served name, the metrics' label
   servedModelNames         all of them
   modelGigabytes           of the checkpoint at `model.precision` (decimal, float)
@@ -54,6 +55,7 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
 {{- define "llm-inference.derive.numbers" -}}
 {{-   include "llm-inference.catalog" . -}}
 {{-   $_ := set . "Derived" dict -}}
+{{-   include "llm-inference.multiNode.sizes" . -}}
 {{-   include "llm-inference.derive.model" . -}}
 {{-   include "llm-inference.derive.fit" . -}}
 {{-   include "llm-inference.derive.target" . -}}
@@ -81,6 +83,8 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
 {{- range $additions -}}{{- $weights = addf $weights .gigabytes -}}{{- end -}}
 {{- $_ := merge .Derived (dict
       "gpusPerReplica" (mul $engine.tensorParallelSize $engine.pipelineParallelSize)
+      "nodesPerReplica" (include "llm-inference.multiNode.nodes" . | int64)
+      "gpusPerNode" (div (mul $engine.tensorParallelSize $engine.pipelineParallelSize) (include "llm-inference.multiNode.nodes" . | int64) | max 1)
       "engineVersion" .Catalog.engineVersion
       "imageGigabytes" ($engine.image.compressedGigabytes | default .Catalog.engine.imageGigabytes | float64)
       "metrics" (get .Catalog.engine "metrics" | default dict)
@@ -133,7 +137,7 @@ taken off here, on the GPU with the least memory.
 {{- range $type := .Catalog.instanceTypes -}}
 {{-   $instance := get $root.Catalog.instances $type -}}
 {{-   $gpu := get $root.Catalog.gpus $instance.gpu | default dict -}}
-{{-   if and $gpu (ge (int64 $instance.gpuCount) $gpus) -}}
+{{-   if and $gpu (ge (int64 $instance.gpuCount) (int64 $root.Derived.gpusPerNode)) -}}
 {{-     $candidates = append $candidates $type -}}
 {{-     $budget := mulf $share (include "llm-inference.derive.gpuMebibytes" (dict "root" $root "instance" $instance) | float64) 0.001048576 $gpu.usableShare $gpus -}}
 {{-     $room := subf $budget $root.Derived.weightsGigabytes $overhead -}}
@@ -182,7 +186,7 @@ it is a tenth less: 4 GB of 40.
 {{- range $type := .Catalog.instanceTypes -}}
 {{-   $instance := get $.Catalog.instances $type -}}
 {{-   $gpu := get $.Catalog.gpus $instance.gpu | default dict -}}
-{{-   if and $gpu (ge (int64 $instance.gpuCount) $.Derived.gpusPerReplica) -}}
+{{-   if and $gpu (ge (int64 $instance.gpuCount) (int64 $.Derived.gpusPerNode)) -}}
 {{-     $usable := mulf (include "llm-inference.derive.gpuMebibytes" (dict "root" $ "instance" $instance) | float64) 0.001048576 $gpu.usableShare -}}
 {{-     if or (not $least) (lt $usable $least) -}}{{- $least = $usable -}}{{- end -}}
 {{-   end -}}
@@ -395,9 +399,10 @@ share once, so all times grow with weights / tensor parallel size / memory bandw
 {{- $derived := .Derived -}}
 {{- $engine := .Values.engine -}}
 {{- $parallel := gt (int64 $derived.gpusPerReplica) 1 -}}
-{{- $shared := $engine.sharedMemoryGibibytes | default (ternary 8 2 $parallel) | int64 -}}
+{{- /* vLLM's own example for groups has 15 GiB. */ -}}
+{{- $shared := $engine.sharedMemoryGibibytes | default (ternary 16 (ternary 8 2 $parallel) (gt (int64 $derived.nodesPerReplica) 1)) | int64 -}}
 {{- $host := .Catalog.engine.hostMemoryGibibytes -}}
-{{- $memory := add $host.base (mul $host.perFurtherGpu (sub $derived.gpusPerReplica 1)) $shared -}}
+{{- $memory := add $host.base (mul $host.perFurtherGpu (sub $derived.gpusPerNode 1)) $shared -}}
 {{- if $engine.kvOffloadGibibytes -}}
 {{-   $memory = add $memory $engine.kvOffloadGibibytes (get .Catalog.engine "kvOffloadReserveGibibytes" | default 0) -}}
 {{- end -}}

@@ -16,6 +16,14 @@ llm-inference.io/role: {{ .root.Role }}
 {{- end }}
 {{- end -}}
 
+{{/* Labels that select the engine's pods that answer requests: all of them, or of a group the leader. */}}
+{{- define "llm-inference.servingLabels" -}}
+{{ include "llm-inference.selectorLabels" (dict "root" . "component" "engine") }}
+{{- if .Values.multiNode.enabled }}
+leaderworkerset.sigs.k8s.io/worker-index: "0"
+{{- end }}
+{{- end -}}
+
 {{/* Labels of an object: dict root, component, and version where it is not the engine's. */}}
 {{- define "llm-inference.labels" -}}
 {{ include "llm-inference.selectorLabels" . }}

@@ -57,7 +57,7 @@
 {{- $engine := .Values.engine -}}
 {{- $precision := .Values.model.precision -}}
 {{- if and .Catalog.instanceTypes (not $derived.candidateTypes) -}}
-{{-   $messages = append $messages (printf "[LLM138] nodes.instanceTypes: a replica needs %d GPUs, and none of %s has as many; name a larger type, or lower engine.tensorParallelSize" (int64 $derived.gpusPerReplica) (join ", " .Catalog.instanceTypes)) -}}
+{{-   $messages = append $messages (printf "[LLM138] nodes.instanceTypes: a %s needs %d GPUs, and none of %s has as many; name a larger type, or lower engine.tensorParallelSize" (ternary "node of a group" "replica" (gt (int64 $derived.nodesPerReplica) 1)) (int64 $derived.gpusPerNode) (join ", " .Catalog.instanceTypes)) -}}
 {{- end -}}
 {{- $roomy := list -}}
 {{- $needs := "" -}}
@@ -101,7 +101,7 @@
 {{- end -}}
 {{- if $derived.smallestInstance -}}
 {{-   $gpu := get .Catalog.gpus (get .Catalog.instances $derived.smallestInstance).gpu -}}
-{{-   $where := printf "%d x %s of %s" (int64 $derived.gpusPerReplica) $gpu.product $derived.smallestInstance -}}
+{{-   $where := printf "%d x %s of %s%s" (int64 $derived.gpusPerReplica) $gpu.product (gt (int64 $derived.nodesPerReplica) 1 | ternary (printf "%d " (int64 $derived.nodesPerReplica)) "") $derived.smallestInstance -}}
 {{-   if and $derived.weightsGigabytes (le $derived.kvGigabytes 0.0) -}}
 {{-     $messages = append $messages (printf "[LLM135] nodes.instanceTypes: the %.1f GB of weights do not fit %s at engine.gpuMemoryUtilization %v (%.1f GB are missing); name a larger GPU, raise engine.tensorParallelSize, or choose a smaller model.precision" $derived.weightsGigabytes $where $engine.gpuMemoryUtilization (mulf $derived.kvGigabytes -1)) -}}
 {{-   else if and $derived.kvCapacityTokens $derived.maxModelLen (lt $derived.kvCapacityTokens $derived.maxModelLen) -}}

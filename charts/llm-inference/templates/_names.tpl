@@ -35,9 +35,44 @@ become one): 63 - 9 = 54 bounds the first, and 46 leaves room for short suffixes
 {{- get . "SharedName" | default (include "llm-inference.fullname" .) -}}
 {{- end -}}
 
-{{/* Name of the engine's Deployment; the autoscaler's target. */}}
+{{/* Name of the engine's Deployment, or LeaderWorkerSet; the autoscaler's target. */}}
 {{- define "llm-inference.engine.name" -}}
 {{- include "llm-inference.fullname" . -}}
+{{- end -}}
+
+{{/* What that is, as YAML: apiVersion, kind, name. */}}
+{{- define "llm-inference.engine.target" -}}
+apiVersion: {{ ternary "leaderworkerset.x-k8s.io/v1" "apps/v1" .Values.multiNode.enabled }}
+kind: {{ ternary "LeaderWorkerSet" "Deployment" .Values.multiNode.enabled }}
+name: {{ include "llm-inference.engine.name" . | quote }}
+{{- end -}}
+
+{{/*
+Names of the engine's pods that answer requests, as a regular expression. LeaderWorkerSet numbers its groups, whose
+leader is `<name>-<group>`, and the others of a group behind that.
+*/}}
+{{- define "llm-inference.engine.podPattern" -}}
+{{ include "llm-inference.engine.name" . }}-{{ ternary "[0-9]+" "[0-9a-z]+-[0-9a-z]{5}" .Values.multiNode.enabled }}
+{{- end -}}
+
+{{/* Names of all of the engine's pods. */}}
+{{- define "llm-inference.engine.allPodsPattern" -}}
+{{ include "llm-inference.engine.podPattern" . }}{{ ternary "(-[0-9]+)?" "" .Values.multiNode.enabled }}
+{{- end -}}
+
+{{/*
+Series of kube-state-metrics with the replicas that are ready. A LeaderWorkerSet's leaders are those of a StatefulSet of
+its name, and a leader is ready when its whole group is.
+*/}}
+{{- define "llm-inference.engine.readyReplicas" -}}
+{{- $kind := ternary "statefulset" "deployment" .Values.multiNode.enabled -}}
+kube_{{ $kind }}_status_replicas_ready{namespace="{{ .Release.Namespace }}",{{ $kind }}="{{ include "llm-inference.engine.name" . }}"}
+{{- end -}}
+
+{{/* Series with the replicas that there should be. */}}
+{{- define "llm-inference.engine.wantedReplicas" -}}
+{{- $name := ternary "kube_statefulset_replicas" "kube_deployment_spec_replicas" .Values.multiNode.enabled -}}
+{{ $name }}{namespace="{{ .Release.Namespace }}",{{ ternary "statefulset" "deployment" .Values.multiNode.enabled }}="{{ include "llm-inference.engine.name" . }}"}
 {{- end -}}
 
 {{/* Name of the engine's Service. */}}

@@ -9,6 +9,8 @@ helm upgrade --install monitoring kube-prometheus-stack --repo https://prometheu
 Karpenter 1.8 to 1.15, by https://karpenter.sh/docs/getting-started/
 {{- else if eq . "autoscaling.x-k8s.io" -}}
 Karpenter 1.14 or newer with its CRDs and the feature gate CapacityBuffer (settings.featureGates.capacityBuffer=true), or write nodes.spareReplicas 0
+{{- else if eq . "leaderworkerset.x-k8s.io" -}}
+helm upgrade --install lws oci://registry.k8s.io/lws/charts/lws --version 0.9.0 --namespace lws-system --create-namespace --wait
 {{- else if eq . "eks.amazonaws.com" -}}
 EKS Auto Mode, by https://docs.aws.amazon.com/eks/latest/userguide/automode.html (or write nodes.provider karpenter)
 {{- end -}}

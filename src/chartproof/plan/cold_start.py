@@ -94,13 +94,15 @@ def cold_start(
     downloads_in_container: bool = False,
     eager: bool = False,
     compile_cache: bool = False,
+    engine_start_seconds: float | None = None,
     replicas: int = 1,
 ) -> ColdStart:
     """Plan the phases.
 
     `node_family` is `bottlerocket`, `al2023` (both with parallel pull) or None for a plain node.
     `downloads_in_container` is true where the engine fetches from a hub by itself, so that the
-    startup probe has to wait for it.
+    startup probe has to wait for it. `engine_start_seconds` takes the place of the catalog's process start and
+    initialisation.
     """
     node: Mapping[str, Any] = catalog.node
     pull_speed = {
@@ -112,6 +114,10 @@ def cold_start(
     initialise = (
         start["initialiseEager"] if eager else start["initialiseCached"] if compile_cache else start["initialise"]
     )
+    process = float(start["process"])
+    if engine_start_seconds is not None:
+        process = min(process, engine_start_seconds)
+        initialise = engine_start_seconds - process
     facts = catalog.deliveries[delivery]
     pulled = image_gigabytes + (weights_gigabytes if facts.get("withImage") else 0.0)
     phases = [
@@ -126,7 +132,7 @@ def cold_start(
         seconds = transfer_seconds(catalog, delivery, weights_gigabytes, instance, replicas=replicas)
         phases.append(Phase("weights download", seconds, in_container=downloads_in_container))
     phases += [
-        Phase("process start", float(start["process"]), in_container=True),
+        Phase("process start", process, in_container=True),
         Phase(
             "weights load",
             load_seconds(catalog, delivery, weights_gigabytes, instance, replicas=replicas),

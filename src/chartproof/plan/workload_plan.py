@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from chartproof.plan.throughput import profile_for
 from chartproof.release import Release, dig
 from chartproof.workload import (
     DELIVERY_ANNOTATION,
+    ENGINE_START_ANNOTATION,
     IMAGE_GIGABYTES_ANNOTATION,
     MODEL_ANNOTATION,
     NODE_FAMILY_ANNOTATION,
@@ -71,6 +73,16 @@ class WorkloadPlan:
         return self.container.tensor_parallel_size * self.container.pipeline_parallel_size
 
     @property
+    def nodes(self) -> int:
+        """Nodes of one replica: 1, or those of a group."""
+        return self.container.pods_per_replica
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs that a replica has of each of its nodes."""
+        return max(1, self.gpus // self.nodes)
+
+    @property
     def smallest_fit(self) -> Fit | None:
         """The tightest of the fits: what the release must live with."""
         return min(self.fits, key=lambda each: each.kv_bytes) if self.fits else None
@@ -104,12 +116,13 @@ class WorkloadPlan:
             and not any(_brings_weights(each) for each in self.container.pod.containers(init=True)),
             eager=_is_eager(self.container),
             compile_cache=_has_compile_cache(self.container),
+            engine_start_seconds=_number(self.container.pod.annotations.get(ENGINE_START_ANNOTATION)),
             replicas=replicas,
         )
 
     @property
     def usd_per_hour(self) -> float | None:
-        """Price of one replica on the cheapest candidate: its share of the instance's GPUs."""
+        """Price of one replica on the cheapest candidate: its share of the GPUs of an instance, or of several."""
         prices = [
             each.usd_per_hour * max(1, self.gpus) / each.gpu_count for each in self.candidates if each.usd_per_hour
         ]
@@ -138,8 +151,12 @@ class WorkloadPlan:
 
 
 def plan_release(release: Release, facts: Catalog | None = None) -> list[WorkloadPlan]:
-    """Plans of every engine workload whose model the catalog (or an annotation) knows."""
-    return [plan for each in engines_of(release) if (plan := plan_workload(each, release, facts)) is not None]
+    """Plans of every engine workload whose model the catalog (or an annotation) knows; a group of pods has one."""
+    return [
+        plan
+        for each in engines_of(release)
+        if not each.is_worker and (plan := plan_workload(each, release, facts)) is not None
+    ]
 
 
 def plan_workload(container: EngineContainer, release: Release, facts: Catalog | None = None) -> WorkloadPlan | None:
@@ -154,7 +171,7 @@ def plan_workload(container: EngineContainer, release: Release, facts: Catalog |
     if weights is None:
         return None
     gpus = container.tensor_parallel_size * container.pipeline_parallel_size
-    candidates = candidate_instances(container.pod, release, facts, gpus=gpus)
+    candidates = candidate_instances(container.pod, release, facts, gpus=math.ceil(gpus / container.pods_per_replica))
     if profile := mig_profile(container.container):
         candidates = cut(candidates, profile, facts)
     overhead = _overhead_gigabytes(container, facts)

@@ -24,6 +24,7 @@ def describe(release: str, plan: WorkloadPlan, *, compare: int | None = None) ->
         "weightsGigabytes": plan.weights_gigabytes,
         "delivery": plan.delivery,
         "gpusPerReplica": plan.gpus,
+        "nodesPerReplica": plan.nodes,
         "instances": [{"name": each.name, "usdPerHour": each.usd_per_hour} for each in plan.candidates],
         "usdPerReplicaHour": plan.usd_per_hour,
         "fits": [_fit(each) for each in plan.fits],
@@ -73,10 +74,11 @@ def text(plan: Mapping[str, Any]) -> str:
     """The described plan for a terminal."""
     price = plan["usdPerReplicaHour"]
     instances = ", ".join(each["name"] for each in plan["instances"]) or "not said by the manifests"
+    nodes = f"{plan['nodesPerReplica']} nodes: " if plan["nodesPerReplica"] > 1 else ""
     lines = [
         f"{plan['release']}: {plan['model']} on {plan['engine']}\n",
         f"  weights     {plan['precision']}, {plan['weightsGigabytes']:g} GB, delivery {plan['delivery']}\n",
-        f"  {plan['workload']}, {plan['gpusPerReplica']} GPU(s) per replica on {instances}\n",
+        f"  {plan['workload']}, {plan['gpusPerReplica']} GPU(s) per replica on {nodes}{instances}\n",
         f"  price       {f'${price:.3f} per replica-hour on demand' if price else 'unknown'}\n",
     ]
     for fit in plan["fits"]:

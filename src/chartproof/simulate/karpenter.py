@@ -1,7 +1,8 @@
 """Nodes: which pool makes them, how long that takes, what they cost, when they go.
 
 A pod takes a free place on a node that is there or on its way, else a node is claimed from the heaviest
-pool whose limit allows one, of the cheapest instance type that both pod and pool allow. Boot phases come
+pool whose limit allows one, of the cheapest instance type that both pod and pool allow. A replica over several
+nodes takes as many of one pool and type. Boot phases come
 from the plan, each with a seeded spread. An empty node goes after the pool's `consolidateAfter`; nodes that
 are merely underused are left alone (both consolidation policies therefore do the same), and disruption
 budgets, which slow consolidation down, are not modelled.
@@ -127,7 +128,9 @@ class Karpenter:
         self._clock = clock
         self._pools = pools
         self._plan = plan
-        self._gpus = max(1, plan.gpus)
+        self._gpus = plan.gpus_per_node
+        self._count = plan.nodes
+        self._homes: dict[object, list[Node]] = {}
         self._spot_discount = spot_discount
         self._spot_losses_per_hour = spot_losses_per_hour
         self._draw = random.Random(f"{seed} nodes")  # noqa: S311
@@ -138,34 +141,52 @@ class Karpenter:
         return [each for each in self.nodes if each.ended is None]
 
     def place(self, resident: object) -> Node | None:
-        """A node for a pod; None where every pool's limit is reached."""
-        for node in self.alive:
-            if not node.doomed and node.free_gpus >= self._gpus:
-                return self._take(node, resident)
+        """The node of a replica, of several the one that is ready last; None where every pool's limit is reached."""
+        homes = [each for each in self.alive if not each.doomed and each.free_gpus >= self._gpus][: self._count]
+        missing = self._count - len(homes)
+        if missing:
+            homes += self._claimed(missing)
+        if len(homes) < self._count:
+            return None
+        for node in homes:
+            self._take(node, resident)
+        self._homes[resident] = homes
+        return max(homes, key=lambda each: each.ready)
+
+    def nodes_of(self, resident: object) -> Sequence[Node]:
+        """All nodes that a replica is on."""
+        return self._homes.get(resident, ())
+
+    def _claimed(self, count: int) -> list[Node]:
+        """So many new nodes of the heaviest pool whose limit allows them; none where no pool's does."""
         for pool in self._pools:
             instance = next((each for each in pool.instances if each.gpu_count >= self._gpus), None)
             used = sum(each.instance.gpu_count for each in self.alive if each.pool is pool)
-            if instance is None or (pool.gpu_limit is not None and used + instance.gpu_count > pool.gpu_limit):
+            if instance is None or (pool.gpu_limit is not None and used + count * instance.gpu_count > pool.gpu_limit):
                 continue
-            return self._take(self._claim(pool, instance), resident)
-        return None
+            return [self._claim(pool, instance) for _ in range(count)]
+        return []
 
     def warm(self, resident: object) -> Node | None:
         """The same for a pod that was there before the simulation: its node is ready and has the image."""
-        node = self.place(resident)
-        if node is not None:
+        found = self.place(resident)
+        for node in self.nodes_of(resident):
             node.launched = node.ready = node.image_ready = self._clock.now
-        return node
+        return found
 
-    def leave(self, node: Node, resident: object) -> None:
-        """A pod has gone from its node."""
+    def leave(self, resident: object) -> None:
+        """A replica has gone from its nodes."""
+        for node in self._homes.pop(resident):
+            self._release(node, resident)
+        self.on_free()
+
+    def _release(self, node: Node, resident: object) -> None:
         node.residents.remove(resident)
         node.free_gpus += self._gpus
         if not node.residents:
             node.empty_since = self._clock.now
             if math.isfinite(node.pool.consolidate_after):
                 self._clock.after(node.pool.consolidate_after, lambda: self._consolidate(node))
-        self.on_free()
 
     def pod_phases(self, node: Node) -> list[tuple[str, float]]:
         """What a pod that starts now on this node goes through, in order, and how long each takes.
@@ -181,6 +202,8 @@ class Karpenter:
             if phase.name == "image pull":
                 node.image_ready = min(node.image_ready, start + seconds)
                 seconds = max(0.0, node.image_ready - start)
+                for each in self._homes.get(node.residents[-1], ()):
+                    each.image_ready = min(each.image_ready, node.image_ready)
             if seconds:
                 found.append((phase.name, seconds))
         return found
@@ -199,10 +222,9 @@ class Karpenter:
             for each in self.nodes
         )
 
-    def _take(self, node: Node, resident: object) -> Node:
+    def _take(self, node: Node, resident: object) -> None:
         node.free_gpus -= self._gpus
         node.residents.append(resident)
-        return node
 
     def _claim(self, pool: NodePool, instance: Instance) -> Node:
         now = self._clock.now

@@ -40,6 +40,11 @@ _STATE_METRICS = (
     "kube_deployment_status_replicas_available",
     "kube_deployment_status_replicas",
     "kube_deployment_spec_replicas",
+    # The leaders of a LeaderWorkerSet are a StatefulSet's.
+    "kube_statefulset_status_replicas_ready",
+    "kube_statefulset_status_replicas_available",
+    "kube_statefulset_status_replicas",
+    "kube_statefulset_replicas",
 )
 GPU_UTILISATION = "DCGM_FI_DEV_GPU_UTIL"
 

@@ -231,6 +231,7 @@ def simulate(
         seed=options.seed,
         fluid=options.without_requests,
         overflow=options.overflow,
+        numbered=document.kind in {"StatefulSet", "LeaderWorkerSet"},
     )
     if setup.fluid and setup.exports.first_token:
         raise InputError(

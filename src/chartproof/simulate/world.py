@@ -105,7 +105,8 @@ class Pod:
 class Setup:
     """What does not change during a run.
 
-    `hold_seconds` is how long the front door keeps a request it cannot place; `fluid` engines follow rates.
+    `hold_seconds` is how long the front door keeps a request it cannot place; `fluid` engines follow rates; pods are
+    `numbered` by a StatefulSet or LeaderWorkerSet.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Setup:
     seed: int = 0
     fluid: bool = False
     overflow: Overflow | None = None
+    numbered: bool = False
 
 
 class World:
@@ -199,12 +201,7 @@ class World:
             self._delete(pod)
 
     def _create(self, *, warm: bool = False) -> None:
-        self._names += 1
-        number, suffix = self._names, ""
-        for _ in range(5):
-            number, digit = divmod(number, 36)
-            suffix = _BASE36[digit] + suffix
-        pod = Pod(f"{self.setup.name}-7c9f8d6b5-{suffix}", self.clock.now)
+        pod = Pod(self._new_name(), self.clock.now)
         self.pods.append(pod)
         if warm:
             pod.node = self.karpenter.warm(pod)
@@ -212,6 +209,16 @@ class World:
                 self._become_ready(pod)
                 return
         self._place(pod)
+
+    def _new_name(self) -> str:
+        self._names += 1
+        if self.setup.numbered:
+            return f"{self.setup.name}-{self._names - 1}"
+        number, suffix = self._names, ""
+        for _ in range(5):
+            number, digit = divmod(number, 36)
+            suffix = _BASE36[digit] + suffix
+        return f"{self.setup.name}-7c9f8d6b5-{suffix}"
 
     def _place(self, pod: Pod) -> None:
         pod.node = self.karpenter.place(pod)
@@ -292,11 +299,11 @@ class World:
         self.database.end([*(series for series, _ in pod.readers), *pod.buckets], now)
         self.pods.remove(pod)
         if pod.node is not None:
-            self.karpenter.leave(pod.node, pod)
+            self.karpenter.leave(pod)
 
     def _lose(self, node: Node) -> None:
         """A spot node has two minutes left: its pods are evicted and made anew elsewhere."""
-        for pod in [each for each in self.pods if each.node is node and each.deleted is None]:
+        for pod in [each for each in self.pods if each.deleted is None and node in self.karpenter.nodes_of(each)]:
             self._delete(pod)
         self.scale(self.replicas)
 
@@ -422,7 +429,7 @@ class World:
     def _export_cluster(self) -> None:
         setup, database = self.setup, self.database
         state = [
-            (database.add(name, {"namespace": setup.namespace, "deployment": setup.name}), name)
+            (database.add(name, {"namespace": setup.namespace, name.split("_")[1]: setup.name}), name)
             for name in setup.exports.state
         ]
 
@@ -430,7 +437,11 @@ class World:
             active = sum(each.deleted is None for each in self.pods)
             for series, name in state:
                 value = (
-                    self.replicas if "spec" in name else self.ready if name.endswith(("ready", "available")) else active
+                    self.ready
+                    if name.endswith(("ready", "available"))
+                    else active
+                    if "status" in name
+                    else self.replicas
                 )
                 series.append(self.clock.now, value)
 

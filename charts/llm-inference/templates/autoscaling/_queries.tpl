@@ -18,7 +18,7 @@ Without it, KEDA's default takes lost targets for idleness and scales a loaded m
 {{/* Label matchers of the engine's series of this release. */}}
 {{- define "llm-inference.autoscaling.matchers" -}}
 {{- include "llm-inference.derive" . -}}
-{{- $pods := printf "%s-[0-9a-z]+-[0-9a-z]{5}" (include "llm-inference.engine.name" . | replace "." `\\.`) -}}
+{{- $pods := include "llm-inference.engine.podPattern" . | replace "." `\\.` -}}
 namespace="{{ .Release.Namespace }}",{{ .Catalog.engine.modelLabel }}="{{ .Derived.modelName }}",pod=~"{{ $pods }}"
 {{- end -}}
 
@@ -28,9 +28,9 @@ namespace="{{ .Release.Namespace }}",{{ .Catalog.engine.modelLabel }}="{{ .Deriv
 {{- get .root.Derived.metrics .metric }}{{ .suffix | default "" }}{ {{- include "llm-inference.autoscaling.matchers" .root }}{{ include "llm-inference.engine.rankMatcher" . -}} }
 {{- end -}}
 
-{{/* Ready replicas by kube-state-metrics. `max`, because two of its pods report the same Deployment. */}}
+{{/* Ready replicas by kube-state-metrics. `max`, because two of its pods report the same object. */}}
 {{- define "llm-inference.autoscaling.ready" -}}
-max(kube_deployment_status_replicas_ready{namespace="{{ .Release.Namespace }}",deployment="{{ include "llm-inference.engine.name" . }}"})
+max({{ include "llm-inference.engine.readyReplicas" . }})
 {{- end -}}
 
 {{/*

@@ -15,11 +15,11 @@
 
 {{/*
 Arguments of the engine, as a JSON list: those of its own template (_vllm.tpl, _sglang.tpl), of the weights' delivery, of
-its role, and the user's.
+its role or group, and the user's.
 */}}
 {{- define "llm-inference.engine.arguments" -}}
 {{- $arguments := include (printf "llm-inference.engine.%s.arguments" .Values.engine.type) . | fromJsonArray -}}
-{{- $arguments = concat $arguments (include "llm-inference.weights.arguments" . | fromJsonArray) (include "llm-inference.disaggregation.arguments" . | fromJsonArray) -}}
+{{- $arguments = concat $arguments (include "llm-inference.weights.arguments" . | fromJsonArray) (include "llm-inference.disaggregation.arguments" . | fromJsonArray) (include "llm-inference.multiNode.arguments" . | fromJsonArray) -}}
 {{- concat $arguments .Values.engine.extraArgs | toJson -}}
 {{- end -}}
 
@@ -93,6 +93,7 @@ stage counts. Empty for all others: dict root, metric.
 {{- end }}
 {{- end }}
 {{- include "llm-inference.disaggregation.environment" . }}
+{{- include "llm-inference.multiNode.environment" . }}
 {{- range $name, $value := .Values.engine.extraEnv }}
 - name: {{ $name | quote }}
   value: {{ $value | toString | quote }}
@@ -103,7 +104,7 @@ stage counts. Empty for all others: dict root, metric.
 {{- define "llm-inference.engine.generatedVariables" -}}
 {{- $common := list "HOME" "USER" "HF_HOME" "HF_TOKEN" "AWS_REGION" "AWS_ENDPOINT_URL" "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY"
       "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING" "RUNAI_STREAMER_CONCURRENCY" "RUNAI_STREAMER_MEMORY_LIMIT" -}}
-{{- concat $common (include (printf "llm-inference.engine.%s.generatedVariables" .Values.engine.type) . | fromJsonArray) | toJson -}}
+{{- concat $common (include (printf "llm-inference.engine.%s.generatedVariables" .Values.engine.type) . | fromJsonArray) (include "llm-inference.multiNode.generatedVariables" . | fromJsonArray) | toJson -}}
 {{- end -}}
 
 {{/*
@@ -132,8 +133,13 @@ nodeSelector:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- $zones := include "llm-inference.nodes.podZones" . | fromJsonArray }}
-{{- if or .Values.nodes.instanceTypes $zones }}
+{{- $together := include "llm-inference.multiNode.affinity" . | trim }}
+{{- if or .Values.nodes.instanceTypes $zones $together }}
 affinity:
+  {{- with $together }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- if or .Values.nodes.instanceTypes $zones }}
   nodeAffinity:
     requiredDuringSchedulingIgnoredDuringExecution:
       nodeSelectorTerms:
@@ -148,6 +154,7 @@ affinity:
               operator: In
               values: {{ toJson . }}
             {{- end }}
+  {{- end }}
 {{- end }}
 {{- with .Values.nodes.taints }}
 tolerations:
@@ -162,7 +169,7 @@ tolerations:
     effect: {{ $taint.effect }}
   {{- end }}
 {{- end }}
-{{- if .Values.engine.topologySpread.enabled }}
+{{- if and .Values.engine.topologySpread.enabled (not (include "llm-inference.multiNode.worker" .)) }}
 topologySpreadConstraints:
   # A preference: GPUs run out in single zones, and a replica in the wrong zone is better than none.
   - topologyKey: topology.kubernetes.io/zone
@@ -170,9 +177,9 @@ topologySpreadConstraints:
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels:
-        {{- include "llm-inference.selectorLabels" (dict "root" . "component" "engine") | nindent 8 }}
+        {{- include "llm-inference.servingLabels" . | nindent 8 }}
     # Counts the pods of one revision, so that a rolling update spreads too.
-    matchLabelKeys: [pod-template-hash]
+    matchLabelKeys: [{{ ternary "leaderworkerset.sigs.k8s.io/template-revision-hash" "pod-template-hash" .Values.multiNode.enabled }}]
 {{- end }}
 {{- end -}}
 
@@ -187,12 +194,17 @@ chartproof.io/image-gigabytes: {{ .Derived.imageGigabytes | toString | quote }}
 {{- with .Derived.nodeFamily }}
 chartproof.io/node-family: {{ . }}
 {{- end }}
+{{- with .Values.engine.startup.engineStartSeconds }}
+chartproof.io/engine-start-seconds: {{ . | toString | quote }}
+{{- end }}
 {{- with include "llm-inference.engine.doNotDisrupt" . }}
 # A duration, not "true": a pod that is loading stays where it is, one that serves may move.
 karpenter.sh/do-not-disrupt: {{ . | quote }}
 {{- end }}
+{{- if not (include "llm-inference.multiNode.worker" .) }}
 {{- with include "llm-inference.observability.podAnnotations" . }}
 {{ . }}
+{{- end }}
 {{- end }}
 {{- with .Values.engine.podAnnotations }}
 {{ toYaml . }}
@@ -237,11 +249,11 @@ capabilities:
 {{- end -}}
 
 {{/*
-The Deployment's `replicas`, or nothing.
+`replicas` of the Deployment or LeaderWorkerSet, or nothing.
 
 Without autoscaling it is the value. With it, the autoscaler owns the field: setting it would reset the count at every
 upgrade. Yet "leave it out" is wrong in two cases (both tried on a real API server, with and without server-side apply):
-* A Deployment created without the field gets 1. With `minReplicas: 0` that one pod would start a GPU node, so an
+* An object created without the field gets 1. With `minReplicas: 0` that one pod would start a GPU node, so an
   installation says 0.
 * A field that a release has once set must not just vanish. A three-way merge (Helm 3, or Helm 4 without server-side
   apply) deletes it, and so does server-side apply while nobody else has written it; the API server fills in 1, and a
@@ -256,7 +268,8 @@ upgrade. Yet "leave it out" is wrong in two cases (both tried on a real API serv
 {{- else if .Release.IsInstall -}}
 {{-   if eq (int64 .Values.autoscaling.minReplicas) 0 -}}0{{- end -}}
 {{- else -}}
-{{-   $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "llm-inference.engine.name" .) | default dict -}}
+{{-   $target := include "llm-inference.engine.target" . | fromYaml -}}
+{{-   $live := lookup $target.apiVersion $target.kind .Release.Namespace $target.name | default dict -}}
 {{-   if eq (dig "metadata" "annotations" "llm-inference.io/replicas" "" $live) "set" -}}
 {{-     $helmApplies := false -}}
 {{-     $othersOwn := false -}}

@@ -1,8 +1,12 @@
-{{/* The pod of the engine: metadata and spec below `template`. Takes the root context. */}}
+{{/*
+The pod of the engine: metadata and spec below `template`. Takes the root context, or that of a group's leader or worker
+(templates/multi-node).
+*/}}
 {{- define "llm-inference.engine.podTemplate" -}}
 {{- $engine := .Values.engine -}}
 {{- $derived := .Derived -}}
-{{- $gpus := $derived.gpusPerReplica -}}
+{{- $gpus := $derived.gpusPerNode -}}
+{{- $worker := include "llm-inference.multiNode.worker" . -}}
 {{- $ready := include "llm-inference.engine.readyPath" . -}}
 metadata:
   labels:
@@ -40,7 +44,7 @@ spec:
     {{- . | nindent 4 }}
   {{- end }}
   containers:
-    - name: {{ $engine.type }}
+    - name: {{ $engine.type }}{{ if $worker }}-worker{{ end }}
       image: {{ include "llm-inference.engine.image" . }}
       imagePullPolicy: {{ $engine.image.pullPolicy }}
       # Stated, because the image's entrypoint changed between versions.
@@ -51,6 +55,7 @@ spec:
         {{- end }}
       env:
         {{- include "llm-inference.engine.environment" . | nindent 8 }}
+      {{- if not $worker }}
       ports:
         - name: http
           containerPort: {{ int64 $engine.port }}
@@ -60,18 +65,41 @@ spec:
           containerPort: {{ int64 .Values.disaggregation.sideChannelPort }}
           protocol: TCP
         {{- end }}
+        {{- if eq (get . "GroupPart" | default "") "leader" }}
+        - name: rendezvous
+          containerPort: {{ int64 .Catalog.engine.rendezvousPort }}
+          protocol: TCP
+        {{- end }}
+      {{- end }}
       resources:
         requests:
           cpu: {{ $engine.resources.cpu | quote }}
           memory: {{ $derived.memoryMebibytes }}Mi
           ephemeral-storage: {{ $derived.ephemeralGibibytes }}Gi
           {{ include "llm-inference.engine.gpuResource" . }}: {{ $gpus }}
+          {{- with include "llm-inference.multiNode.resources" . | trim }}
+          {{- . | nindent 10 }}
+          {{- end }}
         limits:
           memory: {{ $derived.memoryMebibytes }}Mi
           {{ include "llm-inference.engine.gpuResource" . }}: {{ $gpus }}
+          {{- with include "llm-inference.multiNode.resources" . | trim }}
+          {{- . | nindent 10 }}
+          {{- end }}
       securityContext:
         # Writable unless asked otherwise: FlashInfer may unpack kernels beside its own package.
         {{- include "llm-inference.containerSecurityContext" (dict "readOnlyRootFilesystem" .Values.security.readOnlyRootFilesystem) | nindent 8 }}
+      {{- if $worker }}
+      # No probes: it answers nobody, and the leader's cover the group. Where it dies, the group is made anew.
+      lifecycle:
+        preStop:
+          exec:
+            command:
+              - python3
+              - -c
+              - |-
+                {{- include "llm-inference.multiNode.stay" (dict "root" . "seconds" (add $derived.preStopSeconds $engine.drainSeconds)) | nindent 16 }}
+      {{- else }}
       {{- if eq $engine.type "sglang" }}
       # {{ $ready }} answers only after weights are loaded and the engine is warm. Liveness asks for a token, which also
       # notices a stuck scheduler and takes at least a second.
@@ -105,6 +133,7 @@ spec:
           # The endpoint leaves the load balancers meanwhile: SIGTERM comes after it.
           sleep:
             seconds: {{ $derived.preStopSeconds }}
+      {{- end }}
       {{- end }}
       volumeMounts:
         - name: home

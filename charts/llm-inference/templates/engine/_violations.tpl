@@ -42,8 +42,8 @@
 {{- if and (gt (int64 $derived.gpusPerReplica) 1) (lt (int64 $derived.sharedMemoryGibibytes) 2) -}}
 {{-   $messages = append $messages (printf "[LLM127] engine.sharedMemoryGibibytes: %d is too little for the exchange between %d GPUs; write at least 2, or null" (int64 $derived.sharedMemoryGibibytes) (int64 $derived.gpusPerReplica)) -}}
 {{- end -}}
-{{- if gt (int64 $derived.gpusPerReplica) 16 -}}
-{{-   $messages = append $messages (printf "[LLM103] engine.tensorParallelSize: %d GPUs for one replica, and no node has more than 16; replicas over several nodes are not what this chart renders" (int64 $derived.gpusPerReplica)) -}}
+{{- if gt (int64 $derived.gpusPerNode) 16 -}}
+{{-   $messages = append $messages (printf "[LLM103] engine.tensorParallelSize: %d GPUs on one node, and none has more than 16; write a smaller size, or spread a replica over several nodes (multiNode)" (int64 $derived.gpusPerNode)) -}}
 {{- end -}}
 {{- with $engine.migProfile -}}
 {{-   if gt (int64 $derived.gpusPerReplica) 1 -}}
@@ -131,7 +131,7 @@
 {{/* `engine.extraArgs` against what the chart generates; a JSON list. */}}
 {{- define "llm-inference.engine.violations.arguments" -}}
 {{- $messages := list -}}
-{{- $generated := include (printf "llm-inference.engine.%s.generatedOptions" .Values.engine.type) . | fromJsonArray -}}
+{{- $generated := concat (include (printf "llm-inference.engine.%s.generatedOptions" .Values.engine.type) . | fromJsonArray) (include "llm-inference.multiNode.generatedOptions" . | fromJsonArray) -}}
 {{- $words := .Values.engine.extraArgs -}}
 {{- if and $words (not (hasPrefix "-" (first $words))) -}}
 {{-   $messages = append $messages (printf "[LLM016] engine.extraArgs: `%s` stands where an option is expected; begin with an option such as --seed" (first $words)) -}}
@@ -166,7 +166,7 @@
 {{-   end -}}
 {{- end -}}
 {{- range $annotation, $_ := .Values.engine.podAnnotations -}}
-{{-   if regexMatch "^chartproof\\.io/(model|precision|weights-gigabytes|weights-delivery|engine-version|image-gigabytes|node-family)$" $annotation -}}
+{{-   if regexMatch "^chartproof\\.io/(model|precision|weights-gigabytes|weights-delivery|engine-version|image-gigabytes|node-family|engine-start-seconds)$" $annotation -}}
 {{-     $messages = append $messages (printf "[LLM016] engine.podAnnotations: `%s` is derived from the values; remove it" $annotation) -}}
 {{-   else if eq $annotation "karpenter.sh/do-not-disrupt" -}}
 {{-     $messages = append $messages "[LLM016] engine.podAnnotations: karpenter.sh/do-not-disrupt is set by engine.doNotDisrupt; write the duration there" -}}

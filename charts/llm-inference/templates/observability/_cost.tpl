@@ -102,6 +102,16 @@ namespace="{{ .Release.Namespace }}",release="{{ include "llm-inference.sharedNa
 {{- $weight -}}
 {{- end -}}
 
+{{/* What a replica costs, by the pod that answers: of a group, all of its pods together. */}}
+{{- define "llm-inference.cost.byServer" -}}
+{{- $series := printf "llm_replica_usd_per_hour{%s}" (include "llm-inference.cost.filter" .) -}}
+{{- if .Values.multiNode.enabled -}}
+sum by (namespace, pod) (label_replace({{ $series }}, "pod", "$1", "pod", "({{ include "llm-inference.engine.podPattern" . }})-[0-9]+"))
+{{- else -}}
+{{ $series }}
+{{- end -}}
+{{- end -}}
+
 {{/* Placeholders of files/alerts/cost.yaml, as JSON. */}}
 {{- define "llm-inference.cost.words" -}}
 {{- $names := list -}}
@@ -118,7 +128,7 @@ namespace="{{ .Release.Namespace }}",release="{{ include "llm-inference.sharedNa
 {{-   $promptFilter = include "llm-inference.observability.filter" (first .Roles) -}}
 {{-   $generationFilter = include "llm-inference.observability.filter" $answers -}}
 {{- else -}}
-{{-   $podsFilter = include "llm-inference.observability.podFilter" . -}}
+{{-   $podsFilter = include "llm-inference.observability.allPodsFilter" . -}}
 {{- end -}}
 {{- $own := list -}}
 {{- if .Values.gateway.enabled -}}
@@ -131,6 +141,7 @@ namespace="{{ .Release.Namespace }}",release="{{ include "llm-inference.sharedNa
 {{- dict
       "podsFilter" $podsFilter
       "gpuSeries" (include "llm-inference.engine.gpuResource" . | replace "." "_" | replace "/" "_" | replace "-" "_")
+      "costByServer" (include "llm-inference.cost.byServer" .)
       "costFilter" (include "llm-inference.cost.filter" .)
       "promptFilter" $promptFilter
       "generationFilter" $generationFilter

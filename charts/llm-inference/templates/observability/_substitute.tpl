@@ -5,7 +5,9 @@ Fill the `${...}` placeholders of an alert or dashboard file: dict root, text, e
   ${filter}           matchers of this release's engine series
   ${schedulerFilter}  the same for what SGLang reports once per stage of a pipeline: the first stage
   ${allRequests}, ${allGeneratedTokens}   per second over an hour, of all engines that dashboards are drawn for
-  ${podFilter}        matchers of this release's pods, for series without a model label
+  ${podFilter}        matchers of this release's pods that answer requests, for series without a model label
+  ${allPodsFilter}    matchers of all of its pods: those of a group that only compute, too
+  ${readyReplicas}, ${wantedReplicas}   series of kube-state-metrics with the replicas that are ready, and that there should be
   thresholds          from observability.alerts
   ${gateway}, ${gatewayModels}   its Deployment, and the names clients ask for as a regular expression, where there is one
   ${podsFilter} and what else files/alerts/cost.yaml names   where costs are recorded (_cost.tpl)
@@ -21,9 +23,11 @@ Fill the `${...}` placeholders of an alert or dashboard file: dict root, text, e
       "allRequests" (include "llm-inference.observability.ofAllEngines" (dict "root" $root "metric" "requestsFinished"))
       "allGeneratedTokens" (include "llm-inference.observability.ofAllEngines" (dict "root" $root "metric" "generationTokens"))
       "podFilter" (include "llm-inference.observability.podFilter" $root)
+      "allPodsFilter" (include "llm-inference.observability.allPodsFilter" $root)
+      "readyReplicas" (include "llm-inference.engine.readyReplicas" $root)
+      "wantedReplicas" (include "llm-inference.engine.wantedReplicas" $root)
       "model" $root.Derived.modelName
       "namespace" $root.Release.Namespace
-      "deployment" (include "llm-inference.engine.name" $root)
       "scaledObject" (include "llm-inference.engine.name" $root)
       "waitingWarning" $alerts.waitingRequests.warning
       "waitingCritical" $alerts.waitingRequests.critical
@@ -66,12 +70,17 @@ Fill the `${...}` placeholders of an alert or dashboard file: dict root, text, e
 {{- define "llm-inference.observability.filter" -}}
 namespace="{{ .Release.Namespace }}",{{ .Catalog.engine.modelLabel }}="{{ .Derived.modelName }}"
 {{- /* Both roles serve the model: their pods tell them apart. */ -}}
-{{- if hasKey . "Role" }},pod=~"{{ include "llm-inference.engine.name" . }}-[0-9a-z]+-[0-9a-z]{5}"{{ end -}}
+{{- if hasKey . "Role" }},pod=~"{{ include "llm-inference.engine.podPattern" . }}"{{ end -}}
 {{- end -}}
 
-{{/* Matchers of this release's engine pods. */}}
+{{/* Matchers of all of this release's engine pods. */}}
+{{- define "llm-inference.observability.allPodsFilter" -}}
+namespace="{{ .Release.Namespace }}",pod=~"{{ include "llm-inference.engine.allPodsPattern" . }}"
+{{- end -}}
+
+{{/* Matchers of this release's engine pods that answer requests. */}}
 {{- define "llm-inference.observability.podFilter" -}}
-namespace="{{ .Release.Namespace }}",pod=~"{{ include "llm-inference.engine.name" . }}-[0-9a-z]+-[0-9a-z]{5}"
+namespace="{{ .Release.Namespace }}",pod=~"{{ include "llm-inference.engine.podPattern" . }}"
 {{- end -}}
 
 {{/*

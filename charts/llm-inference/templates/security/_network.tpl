@@ -1,8 +1,7 @@
 {{/* Rules that the network policies share. */}}
 
-{{/* What pods that fetch weights or credentials may reach, as a YAML list of egress rules. */}}
-{{- define "llm-inference.security.egress" -}}
-{{- $policy := .Values.security.networkPolicy -}}
+{{/* The cluster's DNS, as a YAML list of egress rules. */}}
+{{- define "llm-inference.security.names" -}}
 # Names: the cluster's DNS, and NodeLocal DNSCache.
 - to:
     - namespaceSelector:
@@ -13,6 +12,12 @@
   ports:
     - {port: 53, protocol: UDP}
     - {port: 53, protocol: TCP}
+{{- end -}}
+
+{{/* What pods that fetch weights or credentials may reach, as a YAML list of egress rules. */}}
+{{- define "llm-inference.security.egress" -}}
+{{- $policy := .Values.security.networkPolicy -}}
+{{ include "llm-inference.security.names" . }}
 {{- with $policy.egressCidrs }}
 # Buckets, hub and AWS APIs.
 - to:

@@ -34,8 +34,9 @@ from chartproof.cluster.machines.watch import STRATEGIC_MERGE, Client, Key, key_
 from chartproof.cluster.objects import INSTANCE_TYPE
 from chartproof.cluster.speed import Speed
 from chartproof.errors import ChartproofError
-from chartproof.plan import ColdStart, plan_release
+from chartproof.plan import ColdStart, plan_workload
 from chartproof.release import Release, dig
+from chartproof.workload import engines_of
 
 Body = Mapping[str, Any]
 
@@ -551,8 +552,9 @@ def cold_starts(release: Release, node: Body) -> dict[str, ColdStart]:
     """The cold start of each engine container of a release on this node, by the container's name."""
     instance = catalog().instances.get(dig(node, "metadata", "labels", INSTANCE_TYPE, default=""))
     return {
-        str(each.container.container["name"]): each.cold_start_on(instance or each.slowest_instance)
-        for each in plan_release(release)
+        str(each.container["name"]): plan.cold_start_on(instance or plan.slowest_instance)
+        for each in engines_of(release)
+        if (plan := plan_workload(each, release)) is not None
     }
 
 
