@@ -59,9 +59,9 @@ def test_types_without_a_price_are_not_offered() -> None:
 
 
 def test_every_type_is_offered_in_each_zone_and_cheaper_as_spot() -> None:
-    spot, on_demand = _types()["g6e.xlarge"]["offerings"]
+    reserved, spot, on_demand = _types()["g6e.xlarge"]["offerings"]
     assert on_demand["Price"] == catalog().instances["g6e.xlarge"].usd_per_hour
-    assert 0 < spot["Price"] < on_demand["Price"]
+    assert 0 < reserved["Price"] < spot["Price"] < on_demand["Price"]
     wanted = {each["key"]: each.get("values") for each in spot["Requirements"]}
     assert wanted[CAPACITY_TYPE] == ["spot"]
     assert wanted["topology.kubernetes.io/zone"] == ["eu-west-1b"]
@@ -301,6 +301,12 @@ def test_the_cheapest_type_that_fits_is_taken(bench: Bench) -> None:
 def test_spot_is_taken_where_both_are_allowed(bench: Bench) -> None:
     node = bench.runs(bench.pod(bench.pool(["g6.xlarge"], capacity=["on-demand", "spot"])))
     assert node["metadata"]["labels"][CAPACITY_TYPE] == "spot"
+
+
+@on_cluster
+def test_a_reserved_machine_is_taken_first(bench: Bench) -> None:
+    node = bench.runs(bench.pod(bench.pool(["g6.xlarge"], capacity=["on-demand", "reserved", "spot"])))
+    assert node["metadata"]["labels"][CAPACITY_TYPE] == "reserved"
 
 
 @on_cluster

@@ -21,14 +21,22 @@ def _class(alias: str) -> dict[str, Any]:
     }
 
 
-def _pool(group: str, kind: str) -> dict[str, Any]:
+def _pool(group: str, kind: str, *requirements: dict[str, Any]) -> dict[str, Any]:
     reference = {"group": group, "kind": kind, "name": "gpu"}
+    spec: dict[str, Any] = {"nodeClassRef": reference, **({"requirements": [*requirements]} if requirements else {})}
     return {
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodePool",
         "metadata": {"name": "x"},
-        "spec": {"template": {"spec": {"nodeClassRef": reference}}},
+        "spec": {"template": {"spec": spec}},
     }
+
+
+def _capacity(operator: str, *values: str) -> dict[str, Any]:
+    return {"key": "karpenter.sh/capacity-type", "operator": operator, "values": [*values]}
+
+
+NOTHING_RESERVED = _capacity("NotIn", "reserved")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +61,7 @@ def test_an_unknown_system_registers_as_slowly_as_the_slowest() -> None:
 
 def test_pools_refer_to_it_also_where_the_class_is_of_another_release() -> None:
     (pool,), changes = played([_pool("karpenter.k8s.aws", "EC2NodeClass")], 15)
-    assert pool == _pool("karpenter.kwok.sh", "KWOKNodeClass")
+    assert pool == _pool("karpenter.kwok.sh", "KWOKNodeClass", NOTHING_RESERVED)
     assert [str(each) for each in changes] == [
         "NodePool/x spec.template.spec.nodeClassRef: EC2NodeClass.karpenter.k8s.aws -> KWOKNodeClass.karpenter.kwok.sh"
     ]
@@ -63,7 +71,20 @@ def test_nodes_of_auto_mode_run_bottlerocket() -> None:
     auto = {"apiVersion": "eks.amazonaws.com/v1", "kind": "NodeClass", "metadata": {"name": "gpu"}, "spec": {}}
     (_, kwok, pool), _ = played([auto, _pool("eks.amazonaws.com", "NodeClass")], 1)
     assert (kwok["kind"], kwok["spec"]) == ("KWOKNodeClass", {"nodeRegistrationDelay": "58s"})
-    assert pool == _pool("karpenter.kwok.sh", "KWOKNodeClass")
+    assert pool == _pool("karpenter.kwok.sh", "KWOKNodeClass", NOTHING_RESERVED)
+
+
+def test_only_pools_whose_class_selects_reservations_get_reserved_machines() -> None:
+    both, bought = _capacity("In", "reserved", "on-demand"), _capacity("In", "spot", "on-demand")
+    selecting = _class("bottlerocket@v1.64.0")
+    selecting["spec"]["capacityReservationSelectorTerms"] = [{"id": "cr-0123456789abcdef0"}]
+    for node_class, requirement, expected in (
+        (selecting, both, [both]),
+        (_class("bottlerocket@v1.64.0"), both, [both, NOTHING_RESERVED]),
+        (_class("bottlerocket@v1.64.0"), bought, [bought]),
+    ):
+        (*_, pool), _ = played([node_class, _pool("karpenter.k8s.aws", "EC2NodeClass", requirement)], 15)
+        assert pool == _pool("karpenter.kwok.sh", "KWOKNodeClass", *expected)
 
 
 def test_other_classes_are_left_alone() -> None:

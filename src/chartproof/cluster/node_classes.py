@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from chartproof.catalog import catalog
+from chartproof.cluster.placement import CAPACITY_TYPE, RESERVED, holds
 from chartproof.cluster.time_scale import Body, Change
 from chartproof.pool import AUTO_MODE_GROUP, AWS_GROUP, NodeClass
 from chartproof.release import Document, dig
@@ -27,13 +28,21 @@ def played(documents: Iterable[Body], factor: float) -> tuple[list[Body], list[C
     """The documents with a KWOKNodeClass behind every node class, and NodePools that refer to it; and what changed.
 
     `factor` is how many times as fast the cluster's time runs. A NodePool whose class is of another release is
-    rewritten too: that release brought the KWOKNodeClass.
+    rewritten too: that release brought the KWOKNodeClass. The provider offers reserved machines of every type to every
+    pool, so that pools whose class selects no capacity reservation (or is not among the documents) are told not to take
+    any.
     """
+    documents = list(documents)
+    reserving = {
+        dig(each, "metadata", "name")
+        for each in documents
+        if _is_node_class(each) and dig(each, "spec", "capacityReservationSelectorTerms")
+    }
     result, changes = list[Body](), list[Change]()
     for document in documents:
         group = dig(document, "spec", "template", "spec", "nodeClassRef", "group")
         if document.get("kind") == "NodePool" and group in _KINDS:
-            result.append(_referring(document))
+            result.append(_referring(document, reserving))
             before, after = f"{_KINDS[group]}.{group}", f"{KIND}.{GROUP}"
             changes.append(Change(_name(document), "spec.template.spec.nodeClassRef", before, after))
             continue
@@ -70,9 +79,14 @@ def registration_seconds(family: str) -> float:
     return float(node["nodeClaimSeconds"] + node["bootSeconds"] + register.get(family, register["al2023"]))
 
 
-def _referring(pool: Body) -> Body:
+def _referring(pool: Body, reserving: Collection[str]) -> Body:
     body: dict[str, Any] = copy.deepcopy(dict(pool))
-    body["spec"]["template"]["spec"]["nodeClassRef"] |= {"group": GROUP, "kind": KIND}
+    spec = body["spec"]["template"]["spec"]
+    spec["nodeClassRef"] |= {"group": GROUP, "kind": KIND}
+    requirements = spec.get("requirements") or []
+    allowed = all(holds(each, {CAPACITY_TYPE: RESERVED}) for each in requirements if each["key"] == CAPACITY_TYPE)
+    if allowed and spec["nodeClassRef"].get("name") not in reserving:
+        spec["requirements"] = [*requirements, {"key": CAPACITY_TYPE, "operator": "NotIn", "values": [RESERVED]}]
     return body
 
 

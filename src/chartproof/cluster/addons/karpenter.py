@@ -21,7 +21,7 @@ from chartproof.catalog import Instance, catalog
 from chartproof.cluster.api import Api, ApiError
 from chartproof.cluster.live import LiveSettings
 from chartproof.cluster.objects import INSTANCE_TYPE, ZONES, disk_of
-from chartproof.cluster.placement import CAPACITY_TYPE, GPU, NODE_POOL, ZONE, Body, devices
+from chartproof.cluster.placement import CAPACITY_TYPE, GPU, NODE_POOL, RESERVED, ZONE, Body, devices
 from chartproof.cluster.processes import ProcessSpec
 from chartproof.cluster.speed import Speed
 from chartproof.cluster.state import Place
@@ -40,6 +40,11 @@ LOST_SECONDS = 50.0
 SPOT_SHARE = 0.7
 """Price of spot as a share of on demand, as in the kwok provider's own list of EC2 types. Real prices vary by the hour;
 what matters here is that spot is cheaper."""
+
+_RESERVED_SHARE = 1e-7
+"""Price of a reserved machine, which is paid for in any case, as a share of on demand. Source: AWS's provider,
+`offering/reserved_capacity_resolver.go`."""
+_SHARES = {RESERVED: _RESERVED_SHARE, "spot": SPOT_SHARE, "on-demand": 1.0}
 
 #: Kubelet's reserve that the kwok provider takes off every type, whatever its size (`newInstanceType`).
 _RESERVED_MILLICPU, _RESERVED_MEBIBYTES = 100, 10
@@ -71,7 +76,8 @@ _OPTIONAL_LABELS = (
 
 _BATCH_SECONDS, _BATCH_IDLE_SECONDS = 10.0, 1.0
 _MEMORY_BYTES = 256 * 1024**2
-#: On where the chart has a value for it. Reservations need labels that only AWS's provider tells the scheduler of.
+#: On where the chart has a value for it. Without `ReservedCapacity` a reserved machine is an offer like the others: no
+#: reservation is ever full (the kwok provider cannot say how much is left).
 _GATES = {
     "NodeRepair": False,
     "ReservedCapacity": False,
@@ -146,7 +152,7 @@ def instance_types(instances: Iterable[Instance], zones: Sequence[str] = ZONES) 
                         *_label_requirements(each),
                     ],
                 }
-                for capacity_type, share in (("spot", SPOT_SHARE), ("on-demand", 1.0))
+                for capacity_type, share in _SHARES.items()
                 for zone in zones
             ],
         }

@@ -68,9 +68,11 @@ def timing(pod: Body, plans: Mapping[str, ColdStart]) -> Timing:
     images = {each["name"]: each.get("image", "") for each in dig(pod, "spec", "containers", default=())}
     sandbox, pulls, errands = 0.0, dict[str, float](), dict[str, float]()
     for name, cold_start in plans.items():
+        if name not in images:
+            continue  # of another pod of its group
         seconds = {each.name: each.seconds for each in cold_start.phases if not each.in_container}
         sandbox = max(sandbox, seconds.get("container start", 0.0))
-        image = images.get(name, "")
+        image = images[name]
         pulls[image] = max(pulls.get(image, 0.0), seconds.get("image pull", 0.0))
         downloader = _downloader(pod)
         if downloader and "weights download" in seconds:
