@@ -23,7 +23,7 @@ release are checked one by one; what only one of them says names it.
 {{-     end -}}
 {{-   end -}}
 {{- end -}}
-{{- range $component := list "gateway" "disaggregation" "multiNode" -}}
+{{- range $component := list "gateway" "disaggregation" "multiNode" "operations" -}}
 {{-   range include (printf "llm-inference.%s.violations" $component) $ | splitList "\n" -}}
 {{-     with trim . -}}{{- $lines = append $lines . -}}{{- end -}}
 {{-   end -}}

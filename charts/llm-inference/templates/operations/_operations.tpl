@@ -65,9 +65,10 @@ seccompProfile:
 {{- define "llm-inference.operations.peers" -}}
 {{- $components := list -}}
 {{- if include "llm-inference.test.enabled" . }}{{ $components = append $components "test" }}{{ end -}}
+{{- if include "llm-inference.loadTest.enabled" . }}{{ $components = append $components "load-test" }}{{ end -}}
 {{- range $components -}}
 {{- print "\n" -}}
-# The {{ . }} of this release.
+# The {{ replace "-" " " . }} of this release.
 - podSelector:
     matchLabels:
       {{- include "llm-inference.selectorLabels" (dict "root" $ "component" .) | nindent 6 }}
@@ -119,4 +120,77 @@ list) and `field` of its first. Of the tasks other than `generate`, only one is 
 {{-   $checks = append $checks (dict "check" "metrics" "url" (printf "%s%s" (include "llm-inference.operations.url" $context) $.Catalog.engine.metricsPath) "label" (printf "%s=\"%s\"" $.Catalog.engine.modelLabel $.Derived.modelName) "series" $series) -}}
 {{- end -}}
 {{- dict "timeoutSeconds" (int64 .Values.helmTest.timeoutSeconds) "scaled" $scaled "checks" $checks | toPrettyJson -}}
+{{- end -}}
+
+{{/* "true" where the load test runs. */}}
+{{- define "llm-inference.loadTest.enabled" -}}
+{{- if and .Values.loadTest.enabled (or .Values.engine.enabled .Values.gateway.enabled .Values.loadTest.url) -}}true{{- end -}}
+{{- end -}}
+
+{{/* "true" where the load goes through this release's gateway: then its key is sent, and a model at zero is woken. */}}
+{{- define "llm-inference.loadTest.throughGateway" -}}
+{{- if and .Values.gateway.enabled (not .Values.loadTest.url) -}}true{{- end -}}
+{{- end -}}
+
+{{/* URL that the load goes to. */}}
+{{- define "llm-inference.loadTest.url" -}}
+{{- if .Values.loadTest.url -}}
+{{ .Values.loadTest.url | trimSuffix "/" }}
+{{- else if .Values.gateway.enabled -}}
+{{- $port := int64 .Values.gateway.service.port -}}
+http://{{ include "llm-inference.gateway.name" . }}.{{ .Release.Namespace }}.svc{{ if ne $port 80 }}:{{ $port }}{{ end }}
+{{- else -}}
+{{ include "llm-inference.operations.url" . }}
+{{- end -}}
+{{- end -}}
+
+{{/* The plan of load.py, as JSON. */}}
+{{- define "llm-inference.loadTest.plan" -}}
+{{- $values := .Values.loadTest -}}
+{{- dict
+      "url" (include "llm-inference.loadTest.url" .)
+      "model" ($values.model | default .Derived.modelName)
+      "task" .Values.engine.task
+      "steadyRequestsPerSecond" $values.steady.requestsPerSecond
+      "steadySeconds" (int64 $values.steady.seconds)
+      "burstRequests" (int64 $values.burst.requests)
+      "promptTokens" (int64 $values.promptTokens)
+      "answerTokens" (int64 $values.answerTokens)
+      "timeoutSeconds" (int64 $values.timeoutSeconds)
+      "mostFailedPercent" $values.mostFailedPercent
+      "lingerSeconds" (int64 (mul 3 .Values.observability.scrapeIntervalSeconds))
+      "metricsPort" (int64 $values.metricsPort)
+      "run" (int64 $values.run) | toPrettyJson -}}
+{{- end -}}
+
+{{/* Name of the load test's Job: another one for another plan, since a Job cannot be changed. */}}
+{{- define "llm-inference.loadTest.job" -}}
+{{- $name := include "llm-inference.name.shortened" (dict "name" (include "llm-inference.sharedName" .) "length" 40) -}}
+{{ $name }}-load-test-{{ printf "%s\n%s" (include "llm-inference.loadTest.plan" .) (.Files.Get "files/operations/load.py") | sha256sum | trunc 8 }}
+{{- end -}}
+
+{{/* Contradictions in `loadTest`, one per line. */}}
+{{- define "llm-inference.operations.violations" -}}
+{{- $load := .Values.loadTest -}}
+{{- if $load.enabled -}}
+{{-   if not (include "llm-inference.loadTest.enabled" .) }}
+[LLM016] loadTest.enabled: this release has neither engine nor gateway to ask; write loadTest.url, or switch it off
+{{-   end -}}
+{{-   if not (has .Values.engine.task (list "generate" "embed")) }}
+[LLM016] loadTest.enabled: the load is completions or embeddings, and the model's task is {{ .Values.engine.task }}; write loadTest.enabled false
+{{-   end -}}
+{{-   if and (include "llm-inference.loadTest.enabled" .) (not .Values.engine.enabled) (not $load.model) }}
+[LLM017] loadTest.model: no engine of this release says what model to ask for; name one of gateway.models
+{{-   end -}}
+{{-   if not (or (and $load.steady.requestsPerSecond $load.steady.seconds) $load.burst.requests) }}
+[LLM017] loadTest.steady: neither steady requests nor a burst: nothing would be asked; write requestsPerSecond and seconds, or loadTest.burst.requests
+{{-   end -}}
+{{-   $tokens := add $load.promptTokens $load.answerTokens -}}
+{{-   if and .Values.engine.enabled .Derived.maxModelLen (gt (int64 $tokens) (int64 .Derived.maxModelLen)) }}
+[LLM016] loadTest.promptTokens: {{ $tokens }} tokens of prompt and answer do not fit the context of {{ .Derived.maxModelLen }}; write fewer, or a larger engine.maxModelLen
+{{-   end -}}
+{{-   if and (include "llm-inference.loadTest.enabled" .) (not (include "llm-inference.loadTest.throughGateway" .)) (not $load.url) .Values.autoscaling.enabled (eq (int64 .Values.autoscaling.minReplicas) 0) (not .Values.autoscaling.officeHours.enabled) }}
+[LLM016] loadTest.enabled: nothing that this load does wakes a model from zero, so that all of it would be refused; write the address that wakes it in loadTest.url, or autoscaling.minReplicas 1 meanwhile
+{{-   end -}}
+{{- end -}}
 {{- end -}}
