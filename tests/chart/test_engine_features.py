@@ -28,8 +28,8 @@ BUCKET: Values = {
 FEATURES: dict[str, tuple[Values, dict[str, str]]] = {
     "queue limit": ({"maxNumQueuedRequests": 50, "maxNumSeqs": 64}, {"vllm": "0.29.0", "sglang": "0.5.10"}),
     "embeddings": ({"task": "embed"}, {"vllm": "0.11.1", "sglang": "0.5.10"}),
-    "classification": ({"task": "classify"}, {"vllm": "0.11.1"}),
-    "rerank": ({"task": "rerank"}, {"vllm": "0.11.1"}),
+    "classification": ({"task": "classify"}, {"vllm": "0.11.1", "sglang": "0.5.10"}),
+    "rerank": ({"task": "rerank"}, {"vllm": "0.11.1", "sglang": "0.5.10"}),
     "tool calls": ({"toolCalling": {"parser": "mistral"}}, {"vllm": "0.11.1", "sglang": "0.5.10"}),
     "named tools only": ({"toolCalling": {"parser": "mistral", "autoChoice": False}}, {"vllm": "0.11.1"}),
     "reasoning": ({"reasoningParser": "qwen3"}, {"vllm": "0.11.1", "sglang": "0.5.10"}),
@@ -224,6 +224,8 @@ def test_offloaded_cache_is_the_total_for_vllm_and_each_rank_s_for_sglang(render
         ("vllm", "classify", {"--runner": "pooling", "--convert": "classify"}),
         ("vllm", "rerank", {"--runner": "pooling"}),
         ("sglang", "embed", {"--is-embedding": None}),
+        ("sglang", "rerank", {"--is-embedding": None}),
+        ("sglang", "classify", {"--is-embedding": None}),
     ],
 )
 def test_models_that_write_no_text_are_told_so(

@@ -270,6 +270,27 @@ def test_a_model_that_embeds_is_asked_for_a_vector(tmp_path: Path, vector: list[
     assert asked["model"] == "qwen3-embedding-8b"
 
 
+@pytest.mark.parametrize(
+    ("engine", "task", "path", "answer"),
+    [
+        ("vllm", "rerank", "/v1/rerank", {"results": [{"index": 0, "relevance_score": 0.0}]}),
+        ("sglang", "rerank", "/v1/rerank", [{"index": 0, "score": 0.0}]),
+        ("vllm", "classify", "/classify", {"data": [{"label": "yes"}]}),
+        ("sglang", "classify", "/v1/classify", {"data": [{"label": "yes"}]}),
+    ],
+)
+def test_models_that_judge_are_asked_to_by_their_engine_s_path(
+    tmp_path: Path, engine: str, task: str, path: str, answer: Any
+) -> None:
+    release = presets.render("qwen3-embedding-8b-g5", f"engine: {{type: {engine}, task: {task}}}")
+    with telling(Told({path: (200, answer)})) as server:
+        ran = _run(release, tmp_path, server.url, server.url, seconds=0)
+    assert ran.line("answer").startswith("ok")
+    with telling(Told({path: (200, {"error": "none"})})) as server:
+        ran = _run(release, tmp_path, server.url, server.url, seconds=0)
+    assert ran.line("answer").startswith("FAILED")
+
+
 def test_a_bearer_of_the_values_is_sent_to_prometheus(tmp_path: Path) -> None:
     values = "autoscaling: {prometheus: {authentication: {mode: bearer, existingSecret: prometheus}}}"
     release = presets.render("qwen2.5-7b-g5", values)
@@ -315,6 +336,16 @@ def test_the_pod_may_read_what_it_asks_for_and_nothing_else() -> None:
     hooks = [each for each in release.documents if "helm.sh/hook" in each.annotations]
     assert {each.kind for each in hooks} == {"Pod", "Role", "RoleBinding", "ServiceAccount"}
     assert {each.annotations["helm.sh/hook"] for each in hooks} == {"test"}
+
+
+def test_a_model_over_several_nodes_is_looked_for_where_it_is() -> None:
+    release = _release("glm-5-p5-groups")
+    plan = json.loads(_data(release)["check.json"])
+    (workload,) = release.of_kind("LeaderWorkerSet")
+    path = f"/apis/leaderworkerset.x-k8s.io/v1/namespaces/llm/leaderworkersets/{workload.name}"
+    assert [each["path"] for each in plan["scaled"]] == [path]
+    (role,) = [each for each in release.of_kind("Role") if each.name == _pod(release).name]
+    assert ["leaderworkersets"] in [each["resources"] for each in role.body["rules"]]
 
 
 def test_network_policies_let_the_test_through() -> None:

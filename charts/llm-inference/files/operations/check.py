@@ -84,12 +84,13 @@ def answer(target: Target) -> str:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     found = ask_json(target["url"], body=target["body"], headers=headers)
     took = time.monotonic() - started
-    items = found.get(target["items"]) if isinstance(found, dict) else None
+    whole = found if isinstance(found, dict) else {}
+    items = whole.get(target["items"]) if target["items"] else found
     if not isinstance(items, list) or not items or target["field"] not in items[0]:
         raise CheckError(f"{target['url']}: no {target['items']}[0].{target['field']} in {json.dumps(found)[:200]}")
     if not items[0][target["field"]] and items[0][target["field"]] != 0:
         raise CheckError(f"{target['url']}: {target['items']}[0].{target['field']} is empty")
-    tokens = (found.get("usage") or {}).get("total_tokens")
+    tokens = (whole.get("usage") or {}).get("total_tokens")
     return f"{target['body']['model']} answered in {took:.1f} s" + (f", {tokens} tokens" if tokens else "")
 
 
@@ -168,9 +169,9 @@ def autoscaler(target: Target) -> str:
 
 
 def is_asleep(target: Target) -> bool:
-    """Whether the autoscaler holds the Deployment at zero."""
-    deployment = cluster(f"/apis/apps/v1/namespaces/{target['namespace']}/deployments/{target['name']}")
-    return bool(deployment is not None and deployment["spec"].get("replicas") == 0)
+    """Whether the autoscaler holds the workload at zero."""
+    workload = cluster(target["path"])
+    return bool(workload is not None and workload["spec"].get("replicas") == 0)
 
 
 def triggers(target: Target) -> str:

@@ -77,7 +77,7 @@ seccompProfile:
 
 {{/*
 What one request to the model looks like, as JSON: path, body, and where the answer is in what comes back: `items` (a
-list) and `field` of its first. Of the tasks other than `generate`, only one is the engine's at a time.
+list; empty: the whole) and `field` of its first. Of the tasks other than `generate`, only one is the engine's at a time.
 */}}
 {{- define "llm-inference.test.request" -}}
 {{- $model := .Derived.modelName -}}
@@ -85,9 +85,11 @@ list) and `field` of its first. Of the tasks other than `generate`, only one is 
 {{- if eq $task "embed" -}}
 {{-   dict "path" "/v1/embeddings" "body" (dict "model" $model "input" "Is anybody there?") "items" "data" "field" "embedding" | toJson -}}
 {{- else if eq $task "rerank" -}}
-{{-   dict "path" "/v1/rerank" "body" (dict "model" $model "query" "Is anybody there?" "documents" (list "Yes." "No.")) "items" "results" "field" "relevance_score" | toJson -}}
+{{- /* SGLang answers with a plain list. */ -}}
+{{-   $sglang := eq .Values.engine.type "sglang" -}}
+{{-   dict "path" "/v1/rerank" "body" (dict "model" $model "query" "Is anybody there?" "documents" (list "Yes." "No.")) "items" (ternary "" "results" $sglang) "field" (ternary "score" "relevance_score" $sglang) | toJson -}}
 {{- else if eq $task "classify" -}}
-{{-   dict "path" "/classify" "body" (dict "model" $model "input" "Is anybody there?") "items" "data" "field" "label" | toJson -}}
+{{-   dict "path" (ternary "/v1/classify" "/classify" (eq .Values.engine.type "sglang")) "body" (dict "model" $model "input" "Is anybody there?") "items" "data" "field" "label" | toJson -}}
 {{- else -}}
 {{-   dict "path" "/v1/completions" "body" (dict "model" $model "prompt" "Is anybody there?" "max_tokens" 8 "temperature" 0) "items" "choices" "field" "text" | toJson -}}
 {{- end -}}
@@ -101,7 +103,8 @@ list) and `field` of its first. Of the tasks other than `generate`, only one is 
 {{- range $context := $contexts -}}
 {{-   $name := include "llm-inference.engine.name" $context -}}
 {{-   if include "llm-inference.autoscaling.enabled" $context -}}
-{{-     $scaled = append $scaled (dict "namespace" $.Release.Namespace "name" $name) -}}
+{{-     $path := ternary "/apis/leaderworkerset.x-k8s.io/v1/namespaces/%s/leaderworkersets/%s" "/apis/apps/v1/namespaces/%s/deployments/%s" $.Values.multiNode.enabled -}}
+{{-     $scaled = append $scaled (dict "name" $name "path" (printf $path $.Release.Namespace $name)) -}}
 {{-     $checks = append $checks (dict "check" "autoscaler" "namespace" $.Release.Namespace "name" $name) -}}
 {{-     if eq $context.Values.autoscaling.source "prometheus" -}}
 {{-       $checks = append $checks (dict "check" "triggers" "namespace" $.Release.Namespace "name" $name) -}}
