@@ -34,7 +34,11 @@ def make_chart(root: Path, values: str, schema: str, readme: str = "") -> Path:
     return chart.relative_to(root)
 
 
-@pytest.mark.parametrize("name", program.GENERATORS)
+@pytest.mark.parametrize(
+    "name",
+    # The claims take a simulated week.
+    [pytest.param(each, marks=pytest.mark.slow) if each == "claims" else each for each in program.GENERATORS],
+)
 def test_generated_files_are_current(name: str) -> None:
     stale = [str(each.path) for each in program.artifacts([name]) if each.is_stale]
     assert not stale, "run `make generate`"

@@ -95,9 +95,9 @@ def test_what_needs_requests_is_refused_without(extra: list[str], capsys: pytest
     assert "knows no single request" in capsys.readouterr().err
 
 
-def test_the_command_follows_a_day_of_rates(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_follows_rates(capsys: pytest.CaptureFixture[str]) -> None:
     preset = str(presets.path_of("llama-3.1-8b-awq-g6"))
-    assert cli.main(["simulate", preset, "--trace", "synthetic:diurnal,rate=1", "--without-requests"]) == 0
+    assert cli.main(["simulate", preset, "--trace", "synthetic:constant,hours=6", "--without-requests"]) == 0
     shown = capsys.readouterr().out
-    assert "86400 requests" in shown
+    assert "21600 requests" in shown
     assert "objective" not in shown

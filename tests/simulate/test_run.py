@@ -37,14 +37,14 @@ def test_every_request_is_finished_or_lost_for_a_reason(serverless: Subject) -> 
 
 
 def test_replicas_stay_between_the_rendered_bounds(serverless: Subject) -> None:
-    result = run_release(case_of(serverless, "constant,hours=1,rate=40"))
+    result = run_release(case_of(serverless, "constant,hours=0.15,rate=40"))
     assert result.most_replicas == 8
     assert all(0 <= each.replicas <= 8 for each in result.samples)
 
 
 def test_a_flood_is_answered_by_nine_times_as_many_replicas_in_one_pass() -> None:
     subject = subject_of(presets.render("llama-3.1-8b-awq-g6"))
-    result = run_release(case_of(subject, "constant,hours=0.5,rate=60", initial_replicas=1))
+    result = run_release(case_of(subject, "constant,hours=0.05,rate=60", initial_replicas=1))
     first = next(each for each in result.ticks if each.replicas != each.current)
     assert (first.current, first.replicas) == (1, 10)
     assert first.controller == "hpa"
@@ -136,18 +136,24 @@ def _burst() -> Trace:
     return synthetic("burst,hours=1,rate=1", prompt_tokens=500, answer_tokens=100)
 
 
+#: Nine runs that several tests look at: not to be made by every worker.
+one_worker = pytest.mark.xdist_group("baselines")
+
+
 @pytest.fixture(scope="module")
 def compared(serverless: Subject) -> dict[str, Result]:
-    case = case_of(serverless, "burst,hours=2,rate=3", objectives=(Objective("ttft", 95, 2.0),))
+    case = case_of(serverless, "burst,hours=1,rate=3", objectives=(Objective("ttft", 95, 2.0),))
     return {"ours": run_release(case), **{name: run(case) for name, run in BASELINES.items()}}
 
 
+@one_worker
 @pytest.mark.slow
 def test_every_baseline_serves_the_same_requests(compared: dict[str, Result]) -> None:
     assert {each.requests for each in compared.values()} == {compared["ours"].requests}
     assert all(each.finished + each.lost_requests == each.requests for each in compared.values())
 
 
+@one_worker
 def test_static_replicas_neither_start_nor_stop(compared: dict[str, Result]) -> None:
     for name in ("static-peak", "static-p99"):
         result = compared[name]
@@ -156,24 +162,29 @@ def test_static_replicas_neither_start_nor_stop(compared: dict[str, Result]) -> 
         assert result.gpu_hours == pytest.approx(result.most_replicas * result.seconds / 3600)
 
 
+@one_worker
 def test_the_oracle_serves_well_and_needs_no_more_than_the_static_peak(compared: dict[str, Result]) -> None:
     oracle = compared["oracle"]
     assert oracle.attainment > 98
     assert oracle.gpu_hours <= compared["static-peak"].gpu_hours
 
 
+@one_worker
 def test_a_waiting_trigger_scales_after_saturation_only(compared: dict[str, Result]) -> None:
     assert compared["keda-waiting-5"].attainment < compared["oracle"].attainment
 
 
+@one_worker
 def test_utilisation_says_busy_long_before_a_replica_is_full(compared: dict[str, Result]) -> None:
     assert compared["hpa-gpu-utilization"].gpu_hours > compared["oracle"].gpu_hours
 
 
+@one_worker
 def test_two_requests_per_replica_are_too_few(compared: dict[str, Result]) -> None:
     assert compared["ray-serve"].most_replicas == 8
 
 
+@one_worker
 def test_domination_needs_both_less_cost_and_more_attainment(compared: dict[str, Result]) -> None:
     oracle, ray = compared["oracle"], compared["ray-serve"]
     assert not dominates(oracle, oracle)
@@ -191,7 +202,7 @@ def test_a_need_is_the_rate_over_what_a_replica_finishes(serverless: Subject) ->
 
 def test_a_replica_at_its_target_keeps_up(serverless: Subject) -> None:
     rate = replica_rate(serverless.model, 1024, 256)
-    case = case_of(serverless, f"constant,hours=1,rate={rate}", initial_replicas=1)
+    case = case_of(serverless, f"constant,hours=0.5,rate={rate}", initial_replicas=1)
     assert BASELINES["static-peak"](case).attainment > 95
 
 
@@ -224,7 +235,7 @@ def test_a_role_of_disaggregated_serving_is_refused() -> None:
 @pytest.mark.parametrize("stem", AUTOSCALED)
 def test_every_preset_is_simulated(stem: str) -> None:
     subject = subject_of(presets.render(stem))
-    result = run_release(case_of(subject, "diurnal,hours=1,rate=0.2"))
+    result = run_release(case_of(subject, "constant,hours=0.5,rate=0.2"))
     assert result.finished > 0
     assert result.gpu_hours > 0
 
@@ -293,7 +304,7 @@ def test_an_overflow_answers_what_finds_no_replica_and_is_paid_by_the_token(serv
 
 
 def test_an_overflow_takes_what_full_replicas_would_queue(serverless: Subject) -> None:
-    flood = "constant,hours=0.25,rate=30"
+    flood = "constant,hours=0.1,rate=30"
     api = Overflow(usd_per_million_tokens=1.0, requests_per_replica=40)
     relieved = run_release(case_of(serverless, flood, initial_replicas=1, overflow=api))
     queued = run_release(case_of(serverless, flood, initial_replicas=1))

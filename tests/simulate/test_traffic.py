@@ -39,8 +39,8 @@ def test_azure_timestamps_of_seven_digits_are_read(tmp_path: Path) -> None:
     trace = open_trace(written(tmp_path, AZURE))
     found = list(trace.requests())
     assert [round(each.time, 4) for each in found] == [0, 4.3146, 4.5416]
-    assert found[0][1:] == (374, 44)
-    assert found[2][1:] == (1, 1), "no prompt is empty for an engine"
+    assert found[0][1:3] == (374, 44)
+    assert found[2][1:3] == (1, 1), "no prompt is empty for an engine"
     assert trace.start == datetime(2023, 11, 16, 18, 15, 46, 680590, tzinfo=UTC)
 
 
@@ -55,7 +55,7 @@ def test_mooncake_lines_are_milliseconds(tmp_path: Path) -> None:
         '{"timestamp": 4000, "input_length": 7322, "output_length": 490, "hash_ids": [0]}\n'
     )
     found = list(open_trace(written(tmp_path, text, "trace.jsonl")).requests())
-    assert found == [Request(0, 6758, 500), Request(3, 7322, 490)]
+    assert found == [Request(0, 6758, 500, (0, 1)), Request(3, 7322, 490, (0,))]
 
 
 def test_failures_of_burstgpt_are_left_out(tmp_path: Path) -> None:
@@ -106,11 +106,34 @@ def test_rates_without_lengths_ask_for_them(tmp_path: Path) -> None:
         ("t_s,rps,in_mean,out_mean\n0,1,5,5\n", "needs two rows"),
         ("t_s,rps,in_mean,out_mean\n0,1,5,5\n0,1,5,5\n", r"trace.csv:3: goes back in time"),
         ('{"timestamp": 1}\n', "is not a JSON object with timestamp, input_length, output_length"),
+        (
+            '{"timestamp": 1, "input_length": 5, "output_length": 5, "hash_ids": [0, -1]}\n',
+            r"trace.csv:1: hash_ids is \[0, -1\], not a list of whole numbers",
+        ),
     ],
 )
 def test_what_cannot_be_right_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as refused:
         list(open_trace(written(tmp_path, text)).requests())
+    assert "trace.csv" in (refused.value.where or "")
+    assert refused.value.how, "it says what to do"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"seconds,promptTokens,answerTokens\n" + b"1,5,5\n" * 5000 + b"\xff\xfe,5,5\n", "is not text in UTF-8"),
+        (b'{"timestamp": 1, "input_length": 5, "output_length": 5}\n' * 5000 + b"\xff\n", "is not text in UTF-8"),
+        (b"seconds,promptTokens,answerTokens\n1,5,5\n2," + b"5" * 200_000 + b",5\n", "is not a CSV file: field larger"),
+        (b"\x1f\x8b\x08\x00\xff\xff", "is not text in UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_refused_wherever_it_comes(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "trace"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as refused:
+        list(open_trace(path).requests())
+    assert refused.value.how
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

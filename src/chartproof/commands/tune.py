@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     releases = inputs.load(arguments).require_all()
     if len(releases) > 1:
         raise UsageError("one release can be tuned at a time", how="name one preset")
-    subject = subject_of(releases[0])
+    subject = subject_of(releases[0], cached_share=arguments.cached_prompt_share)
     found = tunable(subject)
     needs = demand(subject, trace)
     shared.require_traffic(needs, trace, arguments)

@@ -58,6 +58,14 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
         help="how requests are spread; default: random, as a Service does",
     )
     cluster.add_argument(
+        "--cached-prompt-share",
+        type=share,
+        default=0.0,
+        metavar="SHARE",
+        help="0 to 1, of every prompt's tokens that the engine's prefix cache answers; default: 0. A trace that names "
+        "the blocks of its prompts (Mooncake) tells by itself",
+    )
+    cluster.add_argument(
         "--initial-replicas",
         type=count,
         metavar="N",

@@ -6,6 +6,11 @@ the tokens of a step allow; the step that computes a part of prompts takes as lo
 (weights are read meanwhile), plus what the sequences add, and no less than a decode step. When the KV cache
 is full, the sequence that came last is put back and computed again, as vLLM does.
 
+Of a prompt whose beginning is in the prefix cache only the rest is computed: which blocks there are follows from the
+requests where a trace names their blocks, else a share of every prompt is taken to be there. The blocks that were used
+last stay, as many as the KV cache holds. Shared blocks are counted for each request that holds them, so that a KV cache
+that is full is full too early.
+
 Between two such events the batch is constant and the KV cache grows by `b` tokens a step, so that the time
 of `n` steps is a quadratic in `n`: a span costs the same however long it is.
 
@@ -18,7 +23,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -33,10 +38,14 @@ OVERHEAD_AFTER_SECONDS = 0.00078
 OVERHEAD_PER_TOKEN_SECONDS = 0.000046
 #: Context that the profiles' lines were fitted at: their slope per sequence holds this much KV cache.
 PROFILE_CONTEXT_TOKENS = 1152
+#: Tokens of a block that a trace names (Mooncake's; engines have smaller ones, of 16 or 1).
+BLOCK_TOKENS = 512
 #: `--max-num-batched-tokens` where none is given: by memory of the GPU (the A100 counts as a small one).
 STEP_TOKENS = 2048
 STEP_TOKENS_LARGE_GPU = 8192
 _LARGE_GPU_MEBIBYTES = 70 * 1024
+#: What switches the prefix cache off that vLLM and SGLang have by default.
+_NO_PREFIX_CACHE = ("--no-enable-prefix-caching", "--disable-radix-cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,8 @@ class EngineModel:
 
     Bounds (None: any number): `request_limit` of requests that wait or run (vLLM's `--max-num-queued-reqs`, by
     `AsyncLLM.check_admission`), `queue_limit` of those that wait (SGLang's `--max-queued-requests`). `estimate`:
-    the profile is not from measured kernels.
+    the profile is not from measured kernels. `cached_share` of every prompt is found in the prefix cache, where a trace
+    does not name blocks; `prefix_cache` tells whether there is one.
     """
 
     base: float
@@ -58,6 +68,8 @@ class EngineModel:
     request_limit: int | None = None
     queue_limit: int | None = None
     estimate: bool = False
+    prefix_cache: bool = True
+    cached_share: float = 0.0
 
     def step_seconds(self, sequences: float, kv_tokens: float) -> float:
         """One decode step."""
@@ -70,7 +82,8 @@ class EngineModel:
     def requests_per_second(self, batch: float, prompt_tokens: float, answer_tokens: float) -> float:
         """What a replica finishes when `batch` requests of these lengths run all the time."""
         step = self.step_seconds(batch, batch * (prompt_tokens + answer_tokens / 2))
-        return 1 / (prompt_tokens * self.per_prompt_token + answer_tokens * step / batch)
+        computed = prompt_tokens * (1 - self.cached_share)
+        return 1 / (computed * self.per_prompt_token + answer_tokens * step / batch)
 
 
 def engine_model(plan: WorkloadPlan, gpu: str, memory_mebibytes: int) -> EngineModel | None:
@@ -102,6 +115,7 @@ def engine_model(plan: WorkloadPlan, gpu: str, memory_mebibytes: int) -> EngineM
         ),
         request_limit=_bound(container, "--max-num-queued-reqs"),
         queue_limit=_bound(container, "--max-queued-requests"),
+        prefix_cache=all(container.option(each) is None for each in _NO_PREFIX_CACHE),
     )
 
 
@@ -118,6 +132,7 @@ def from_profile(
     step_tokens: int,
     request_limit: int | None = None,
     queue_limit: int | None = None,
+    prefix_cache: bool = True,
 ) -> EngineModel:
     """The model that a profile's line makes: its slope per sequence is split from that of its KV cache."""
     per_kv_token = profile.kv_milliseconds_per_thousand_tokens / 1e6
@@ -132,6 +147,7 @@ def from_profile(
         request_limit=request_limit,
         queue_limit=queue_limit,
         estimate=profile.estimate,
+        prefix_cache=prefix_cache,
     )
 
 
@@ -141,6 +157,8 @@ class Job:
     __slots__ = (
         "answer_tokens",
         "arrival",
+        "blocks",
+        "compute",
         "end_count",
         "finish",
         "first_token",
@@ -150,7 +168,7 @@ class Job:
         "todo",
     )
 
-    def __init__(self, arrival: float, prompt_tokens: int, answer_tokens: int) -> None:
+    def __init__(self, arrival: float, prompt_tokens: int, answer_tokens: int, blocks: tuple[int, ...] = ()) -> None:
         self.arrival = arrival
         self.prompt_tokens = prompt_tokens
         self.answer_tokens = answer_tokens
@@ -158,8 +176,12 @@ class Job:
         self.finish = math.nan
         #: Why it was lost; empty while it is not.
         self.lost = ""
-        #: Tokens to compute before the next one comes: the prompt, and after a preemption the answer so far.
+        #: Names of the prompt's blocks of BLOCK_TOKENS, which are the same where the prompts are up to there.
+        self.blocks = blocks
+        #: Tokens to have before the next one comes: the prompt, and after a preemption the answer so far.
         self.todo = prompt_tokens
+        #: Those of them that are not in the prefix cache, known once it is let in.
+        self.compute = prompt_tokens
         #: Tokens of the answer that are still to be made.
         self.left = answer_tokens
         #: The replica's token count at which the answer is whole.
@@ -195,6 +217,8 @@ class Engine:
         self.prompt_tokens_total = 0
         self.answer_tokens_total = 0
         self.preemptions_total = 0
+        self.cached_tokens_total = 0
+        self._blocks: OrderedDict[int, None] = OrderedDict()
         self._prefilling: deque[Job] = deque()
         self._prompt_left = 0
         #: Running sequences in the order they came, and a heap by the count at which they end.
@@ -256,16 +280,45 @@ class Engine:
         is what shows that a replica is full (vLLM v1 `core/sched/scheduler.py`: `while waiting and token_budget > 0`).
         """
         model, waiting = self.model, self.waiting
-        budget = self._step_budget - (self._prompt_left + sum(each.todo for each in islice(self._prefilling, 1, None)))
+        budget = self._step_budget - (
+            self._prompt_left + sum(each.compute for each in islice(self._prefilling, 1, None))
+        )
         while waiting and budget > 0 and self.running < model.max_sequences:
             if self.kv_tokens + waiting[0].todo + self.running + 1 > model.kv_tokens and self.running:
                 break
             job = waiting.popleft()
+            if job.blocks or model.cached_share:
+                cached = self._cached(job)
+                self.cached_tokens_total += cached
+                self.prompt_tokens_total += cached
+                job.compute = job.todo - cached
+            else:
+                job.compute = job.todo
             if not self._prefilling:
-                self._prompt_left = job.todo
+                self._prompt_left = job.compute
             self.kv_tokens += job.todo
-            budget -= job.todo
+            budget -= job.compute
             self._prefilling.append(job)
+
+    def _cached(self, job: Job) -> int:
+        """Tokens of a prompt that need not be computed; its last one always has to be."""
+        model = self.model
+        if not model.prefix_cache:
+            return 0
+        found = int(job.prompt_tokens * model.cached_share)
+        if job.blocks:
+            known = next((index for index, each in enumerate(job.blocks) if each not in self._blocks), len(job.blocks))
+            found = known * BLOCK_TOKENS
+        return min(found, job.prompt_tokens - 1)
+
+    def _remember(self, job: Job) -> None:
+        """The blocks of a prompt are in the cache; those that nobody asked for longest make room for them."""
+        blocks = self._blocks
+        for each in job.blocks:
+            blocks[each] = None
+            blocks.move_to_end(each)
+        for _ in range(len(blocks) - self.model.kv_tokens // BLOCK_TOKENS):
+            blocks.popitem(last=False)
 
     @property
     def _step_budget(self) -> int:
@@ -287,7 +340,7 @@ class Engine:
             if not self._prompt_left:
                 whole.append(self._prefilling.popleft())
                 if self._prefilling:
-                    self._prompt_left = self._prefilling[0].todo
+                    self._prompt_left = self._prefilling[0].compute
         decode = model.step_seconds(sequences, self.kv_tokens)
         seconds = max(decode, decode - model.base + computed * model.per_prompt_token)
         self._pass(seconds, 1, sequences)
@@ -300,6 +353,8 @@ class Engine:
         if math.isnan(job.first_token):
             job.first_token = self.time
             self.first_tokens.append(job.time_to_first_token)
+        if job.blocks and self.model.prefix_cache:
+            self._remember(job)
         job.left -= 1
         job.todo = 0
         self.kv_tokens += 1

@@ -75,6 +75,7 @@ class FluidEngine(Engine):
         finished = max(0.0, content + self.inflow * step - self.content)
         self.busy_seconds += step * min(1.0, content)
         self.prompt_tokens_total += round(finished * self._prompt)
+        self.cached_tokens_total += round(finished * self._prompt * self.model.cached_share)
         self.answer_tokens_total += round(finished * self._answer)
         batch = min(self.content, self._capacity)
         self.kv_tokens = min(self.model.kv_tokens, int(batch * (self._prompt + self._answer / 2)))

@@ -21,7 +21,7 @@ from chartproof.languages.cron import parse as parse_cron
 from chartproof.languages.formula import FormulaError, UnjudgedError
 from chartproof.languages.formula.run import go_integer
 from chartproof.simulate.hpa import HpaSpec, Metric
-from chartproof.simulate.promql import ManyToManyError, UnsupportedQueryError, compile_query
+from chartproof.simulate.promql import ManyToManyError, UnsupportedQueryError, Value, compile_query
 from chartproof.simulate.series import Database
 
 #: The value of a trigger at a time. Raises ScalerError.
@@ -89,12 +89,14 @@ class Keda:
         scaler = self.autoscaler
         minimum = scaler.minimum or 0
         if reading.active:
+            wakes = replicas == 0 or (scaler.idle is not None and replicas < minimum)
+            if reading.error and not wakes:
+                return replicas, "active, but a trigger could not be read"
             # Kept in whole seconds: it is a field of the object's status.
             self._last_active = math.floor(now)
-            if replicas == 0 or (scaler.idle is not None and replicas < minimum):
-                return max(minimum, 1), "active: woken"
-            return replicas, "active"
-        if reading.error:
+            return (max(minimum, 1), "active: woken") if wakes else (replicas, "active")
+        # With a fallback to no replicas an error is as good as nothing to do.
+        if reading.error and (scaler.fallback is None or scaler.fallback.replicas):
             return replicas, "triggers could not be read: held"
         if (scaler.idle is not None and replicas > scaler.idle) or (replicas > 0 and minimum == 0):
             if not self._cooled_down(now):
@@ -222,7 +224,7 @@ class Keda:
                 milli = go_integer(stand_in * 1000)
                 active = active or stand_in > trigger.activation_threshold
             metrics.append(Metric(milli, go_integer(threshold * 1000), average))
-        return _Reading(metrics, active=active, error=error and not active, composite=largest)
+        return _Reading(metrics, active=active, error=error, composite=largest)
 
 
 def hpa_spec(autoscaler: Autoscaler) -> HpaSpec:
@@ -244,7 +246,7 @@ def _scaler(trigger: Trigger, database: Database, start: datetime, where: str) -
     if trigger.is_prometheus:
         return _prometheus(trigger, database, where)
     if trigger.is_cron:
-        return _cron(trigger, start, where)
+        return cron_scaler(trigger, start, where)
     raise InputError(
         f"{trigger.label} is of type {trigger.type}, which is not simulated",
         where=f"{where} {trigger.path}",
@@ -267,23 +269,29 @@ def _prometheus(trigger: Trigger, database: Database, where: str) -> Scaler:
             found = evaluate(now)
         except ManyToManyError as error:
             raise ScalerError(str(error)) from None
-        if isinstance(found, list):
-            if len(found) > 1:
-                raise ScalerError("the query returned several series")
-            value = found[0][1] if found else None
-        else:
-            value = found
-        if value is None or not math.isfinite(value):
-            if null_is_zero:
-                return 0.0
-            raise ScalerError("the query returned nothing" if value is None else f"the query returned {value}")
-        # Since 2.20.2 a negative value of a scaler counts as 0.
-        return max(0.0, value)
+        return trigger_value(found, null_is_zero=null_is_zero)
 
     return read
 
 
-def _cron(trigger: Trigger, start: datetime, where: str) -> Scaler:
+def trigger_value(found: Value, *, null_is_zero: bool) -> float:
+    """What KEDA makes of Prometheus' answer. Raises ScalerError."""
+    if isinstance(found, list):
+        if len(found) > 1:
+            raise ScalerError("the query returned several series")
+        value = found[0][1] if found else None
+    else:
+        value = found
+    if value is None or not math.isfinite(value):
+        if null_is_zero:
+            return 0.0
+        raise ScalerError("the query returned nothing" if value is None else f"the query returned {value}")
+    # Since 2.20.2 a negative value of a scaler counts as 0.
+    return max(0.0, value)
+
+
+def cron_scaler(trigger: Trigger, start: datetime, where: str) -> Scaler:
+    """The reader of a cron trigger. Raises InputError."""
     try:
         zone = zoneinfo.ZoneInfo(trigger.metadata.get("timezone", "UTC"))
         opens, closes = parse_cron(trigger.metadata.get("start", "")), parse_cron(trigger.metadata.get("end", ""))

@@ -332,7 +332,7 @@ def _unnamed(labels: Labels) -> Labels:
 
 
 def _key(labels: Labels) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(labels.items()))
+    return tuple(sorted(labels.items())) if labels else ()
 
 
 def _keeper(names: list[str], *, by: bool) -> Callable[[Labels], Labels]:
@@ -372,6 +372,9 @@ def _set_operation(
 def _pairs(
     left: Vector, right: Vector, key: Callable[[Labels], tuple[tuple[str, str], ...]]
 ) -> list[tuple[Labels, float, float]]:
+    if len(left) == len(right) == 1 and not left[0][0] and not right[0][0]:
+        # Two sums, which is what triggers are mostly made of.
+        return [(left[0][0], left[0][1], right[0][1])]
     by_key: dict[tuple[tuple[str, str], ...], float] = {}
     for labels, value in right:
         found = key(labels)

@@ -33,6 +33,8 @@ def describe(subject: Subject, trace: Trace, options: Options, results: Sequence
             "estimate": model.estimate,
             "kvTokens": model.kv_tokens,
             "maxSequences": model.max_sequences,
+            "prefixCache": model.prefix_cache,
+            "cachedPromptShare": model.cached_share,
             "stepSecondsAlone": _rounded(model.step_seconds(1, 1152)),
         },
         "coldStartSeconds": _rounded(subject.lead_seconds),
@@ -72,6 +74,7 @@ def _run(result: Result) -> dict[str, Any]:
         "usd": _rounded(result.usd),
         "usdPerMillionAnswerTokens": _rounded(usd_per_million(result)),
         "busyPercent": _rounded(result.busy_percent),
+        "cachedPromptPercent": _rounded(result.cached_percent),
         "mostReplicas": result.most_replicas,
         "coldStarts": result.cold_starts,
         "coldStartMeanSeconds": _rounded(result.cold_start_mean),
@@ -134,6 +137,7 @@ def text(subject: Subject, trace: Trace, results: Sequence[Result]) -> str:
             f"  replicas     {mean_replicas(result):.2f} on average, at most {result.most_replicas}, "
             f"at zero for {_duration(result.seconds_at_zero)}; steps run {result.busy_percent:.0f} % of ready time"
         ),
+        *([f"  cached       {result.cached_percent:.0f} % of the prompts' tokens"] if result.cached_percent else []),
         f"  cold starts  {result.cold_starts}{start}"
         + (f", {result.spot_losses} spot nodes lost" if result.spot_losses else ""),
         f"  paid         {result.gpu_hours:.2f} GPU-hours, ${result.usd:.2f}"

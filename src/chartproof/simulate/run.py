@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chartproof.autoscaler import Autoscaler, autoscalers
 from chartproof.errors import InputError
@@ -110,7 +110,8 @@ class Attained:
 class Result:
     """What a run came to. Seconds, unless a name says otherwise; percentiles go with PERCENTILES.
 
-    `usd` is everything that is paid, `overflow_usd` the part of it for the `overflowed` requests.
+    `usd` is everything that is paid, `overflow_usd` the part of it for the `overflowed` requests; `cached_percent` is
+    the share of the prompts' tokens that prefix caches answered.
     """
 
     policy: str
@@ -138,6 +139,7 @@ class Result:
     samples: tuple[Sample, ...] = field(repr=False)
     ticks: tuple[Tick, ...] = field(repr=False)
     passes: int = 0
+    cached_percent: float = 0.0
     overflowed: int = 0
     overflow_usd: float = 0.0
 
@@ -152,8 +154,11 @@ class Result:
         return min((each.percent for each in self.attained), default=100.0)
 
 
-def subject_of(release: Release) -> Subject:
-    """The workload to simulate. Raises InputError where there is none, or where too little is known of it."""
+def subject_of(release: Release, *, cached_share: float = 0.0) -> Subject:
+    """The workload to simulate. Raises InputError where there is none, or where too little is known of it.
+
+    `cached_share` of every prompt is found in the prefix cache, where a trace does not name its blocks.
+    """
     plans = plan_release(release)
     for scaler in autoscalers(release):
         plan = next((each for each in plans if each.container.document is scaler.target), None)
@@ -180,6 +185,13 @@ def subject_of(release: Release) -> Subject:
                 where=plan.container.document.identity,
                 how="a model and a GPU that the catalog has a profile of, or can scale one to",
             )
+        if cached_share and not all(each.prefix_cache for each in models.values()):
+            raise InputError(
+                "its prefix cache is switched off, and no prompt is found in it",
+                where=plan.container.document.identity,
+                how="leave out --cached-prompt-share, or the engine's option that switches it off",
+            )
+        models = {name: replace(each, cached_share=cached_share) for name, each in models.items()}
         return Subject(release, plan, scaler, pools, models)
     raise InputError(
         "has no engine with a known model under a ScaledObject",
@@ -302,6 +314,7 @@ class _Measured:
         self.usd = karpenter.usd(end) + self.overflow_usd
         self.busy_percent = 100 * world.busy_seconds / world.served_seconds if world.served_seconds else 0.0
         starts = [each.cold_start_seconds for each in world.cold_starts if each.cold_start_seconds is not None]
+        self.cached_percent = 100 * world.cached_tokens / world.prompt_tokens if world.prompt_tokens else 0.0
         self.cold_starts = len(starts)
         self.cold_start_mean = math.fsum(starts) / len(starts) if starts else None
         self.seconds_at_zero = world.seconds_at_zero
@@ -399,6 +412,7 @@ class _Recorder:
             samples=samples,
             ticks=tuple(each for each in policy.journal.ticks if each.time <= measured.seconds),
             passes=policy.journal.passes,
+            cached_percent=measured.cached_percent,
             overflowed=world.overflowed,
             overflow_usd=measured.overflow_usd,
         )

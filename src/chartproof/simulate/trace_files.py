@@ -5,7 +5,7 @@
 | Azure LLM inference (2023, 2024) | `TIMESTAMP,ContextTokens,GeneratedTokens` |
 | the same, in hundredths of seconds | `t_cs,in,out` |
 | BurstGPT | `Timestamp,Model,Request tokens,Response tokens,...` (answers of 0 tokens are failures: left out) |
-| Mooncake | JSON lines with `timestamp` (ms), `input_length`, `output_length` |
+| Mooncake | JSON lines with `timestamp` (ms), `input_length`, `output_length`, and `hash_ids` of prompts' blocks |
 | our own requests | `seconds,promptTokens,answerTokens` |
 | counts per interval | `t_s,requests[,in_mean,out_mean]` |
 | rates, as ServeGen's | `t_s,rps[,client_cv_wmean,in_mean,out_mean]` |
@@ -23,10 +23,12 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import TextIO
 
 from chartproof.errors import InputError
 from chartproof.simulate.traffic import DEFAULT_START, Rate, Request, Trace
@@ -37,6 +39,9 @@ _LONGEST_LINE = 1_000_000
 _DAILY_COLUMNS = ("kind", "index", "requests")
 _HOURS = 24
 _MOST_DAYS = 10_000
+#: Mooncake's names of prompts' blocks, and how many there may be.
+_BLOCKS = "hash_ids"
+_MOST_BLOCKS = 1 << 48
 #: Digits of a second that Python's datetime takes.
 _MICRO_DIGITS = 6
 
@@ -53,6 +58,7 @@ class _RequestFormat:
     columns: tuple[str, ...]
     read: Callable[[Row], tuple[float, int, int]]
     failures_are_empty: bool = False
+    blocks: Callable[[Row], tuple[int, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,13 @@ def _quotient(row: Row, dividend: str, divisor: str) -> float | None:
     return above / below if above is not None and below else None
 
 
+def _block_names(text: str) -> tuple[int, ...]:
+    names = json.loads(text) if text else []
+    if not isinstance(names, list) or not all(isinstance(each, int) and 0 <= each < _MOST_BLOCKS for each in names):
+        raise _BadValueError(f"{_BLOCKS} is {text[:60]}, not a list of whole numbers from 0 to {_MOST_BLOCKS - 1}")
+    return tuple(names)
+
+
 _REQUESTS = (
     _RequestFormat(
         "Azure",
@@ -136,6 +149,7 @@ _MOONCAKE = _RequestFormat(
     "Mooncake",
     ("timestamp", "input_length", "output_length"),
     lambda row: (_number(row, "timestamp") / 1000, _tokens(row, "input_length"), _tokens(row, "output_length")),
+    blocks=lambda row: _block_names(row.get(_BLOCKS) or ""),
 )
 _RATES = (
     _RateFormat(
@@ -191,7 +205,11 @@ def open_trace(path: Path, *, prompt_tokens: float | None = None, answer_tokens:
     for rates in _RATES:
         if set(rates.columns) <= set(columns):
             if count < 2:  # noqa: PLR2004 - two rows make an interval
-                raise InputError("a trace of rates needs two rows at least", where=str(path))
+                raise InputError(
+                    "a trace of rates needs two rows at least",
+                    where=str(path),
+                    how="add one where the last interval ends, of rate 0",
+                )
             return _rate_trace(path, rates, prompt_tokens, answer_tokens)
     for each in _REQUESTS:
         if set(each.columns) <= set(columns):
@@ -208,9 +226,11 @@ def _head(path: Path) -> tuple[str, int]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = [line for line in (stream.readline(_LONGEST_LINE) for _ in range(3)) if line.strip()]
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise InputError(
+            f"cannot be read: {error.strerror}", where=str(path), how="name a file, or synthetic:NAME"
+        ) from None
     except UnicodeDecodeError:
-        raise InputError("is not text in UTF-8", where=str(path), how="unpack it first if it is compressed") from None
+        raise _not_text(path) from None
     if not lines:
         raise InputError("is empty", where=str(path), how="a header and at least one row")
     if len(lines) < 2 and not lines[0].lstrip().startswith("{"):  # noqa: PLR2004 - a header and a row
@@ -218,8 +238,28 @@ def _head(path: Path) -> tuple[str, int]:
     return lines[0], len(lines) - 1
 
 
+def _not_text(path: Path) -> InputError:
+    return InputError("is not text in UTF-8", where=str(path), how="unpack it first if it is compressed")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """The file as lines of text; what is none is found only where it comes. Raises InputError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            yield stream
+    except UnicodeDecodeError:
+        raise _not_text(path) from None
+    except csv.Error as error:
+        raise InputError(f"is not a CSV file: {error}", where=str(path), how="one row per line") from None
+
+
+def _bad_value(path: Path, number: int, error: _BadValueError) -> InputError:
+    return InputError(str(error), where=f"{path}:{number}", how="correct the row, or leave it out")
+
+
 def _csv_rows(path: Path, _columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with _opened(path) as stream:
         reader = csv.reader(stream)
         header = [each.strip() for each in next(reader)]
         for values in reader:
@@ -227,13 +267,15 @@ def _csv_rows(path: Path, _columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
                 continue
             if len(values) != len(header):
                 raise InputError(
-                    f"{len(values)} columns where the header has {len(header)}", where=f"{path}:{reader.line_num}"
+                    f"{len(values)} columns where the header has {len(header)}",
+                    where=f"{path}:{reader.line_num}",
+                    how="correct the row, or leave it out",
                 )
             yield reader.line_num, dict(zip(header, values, strict=True))
 
 
 def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    with path.open(encoding="utf-8-sig") as stream:
+    with _opened(path) as stream:
         number = 0
         while line := stream.readline(_LONGEST_LINE):
             number += 1
@@ -247,7 +289,8 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
                 raise InputError(
                     f"is not a JSON object with {', '.join(columns)}", where=f"{path}:{number}", how="one per line"
                 )
-            yield number, {key: str(found[key]) for key in columns}
+            row = {key: str(found[key]) for key in columns}
+            yield number, {**row, _BLOCKS: json.dumps(found[_BLOCKS])} if _BLOCKS in found else row
 
 
 def _request_trace(
@@ -256,9 +299,9 @@ def _request_trace(
     def read() -> Iterator[tuple[int, Request]]:
         for number, row in rows(path, form.columns):
             try:
-                found = Request(*form.read(row))
+                found = Request(*form.read(row), form.blocks(row) if form.blocks is not None else ())
             except _BadValueError as error:
-                raise InputError(str(error), where=f"{path}:{number}") from None
+                raise _bad_value(path, number, error) from None
             if form.failures_are_empty and not found.answer_tokens:
                 continue
             yield (
@@ -280,7 +323,9 @@ def _request_trace(
             first = each.time if first is None else first
             yield each._replace(time=each.time - first)
         if first is None:
-            raise InputError("has no request that was answered", where=str(path))
+            raise InputError(
+                "has no request that was answered", where=str(path), how="a row with an answer of one token at least"
+            )
 
     start = DEFAULT_START
     if form.name == "Azure":
@@ -293,7 +338,7 @@ def _timed_rows(path: Path, form: _RateFormat) -> Iterator[tuple[int, Row, float
         try:
             yield number, row, _number(row, form.time)
         except _BadValueError as error:
-            raise InputError(str(error), where=f"{path}:{number}") from None
+            raise _bad_value(path, number, error) from None
 
 
 def _spans(path: Path, form: _RateFormat) -> Iterator[tuple[int, Row, float, float]]:
@@ -327,7 +372,7 @@ def _rate_trace(path: Path, form: _RateFormat, prompt_tokens: float | None, answ
                     means[kind] = means[kind] if found is None else found
                 variation = _optional(row, form.variation) if form.variation else None
             except _BadValueError as error:
-                raise InputError(str(error), where=f"{path}:{number}") from None
+                raise _bad_value(path, number, error) from None
             missing = next((kind for kind, mean in means.items() if mean is None), None)
             if per_second and missing is not None:
                 raise InputError(
@@ -378,7 +423,7 @@ def _read_days(path: Path) -> tuple[list[tuple[float, float | None]], list[float
         try:
             index, requests, total = _number(row, "index"), _number(row, "requests"), _optional(row, "total_tokens")
         except _BadValueError as error:
-            raise InputError(str(error), where=f"{path}:{number}") from None
+            raise _bad_value(path, number, error) from None
         if kind not in {"day", "hour_mean"}:
             raise InputError(f"kind is {kind!r}", where=f"{path}:{number}", how="day or hour_mean")
         if index != len(days if kind == "day" else shape):
@@ -392,7 +437,7 @@ def _read_days(path: Path) -> tuple[list[tuple[float, float | None]], list[float
         elif len(days) < _MOST_DAYS:
             days.append((requests, total))
         else:
-            raise InputError(f"has more than {_MOST_DAYS} days", where=f"{path}:{number}")
+            raise InputError(f"has more than {_MOST_DAYS} days", where=f"{path}:{number}", how="take a part of them")
     if not days:
         raise InputError("has no day", where=str(path), how="at least one row of kind day")
     if not shape:

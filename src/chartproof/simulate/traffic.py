@@ -27,14 +27,21 @@ LENGTH_VARIATION = 1.0
 RATE_SECONDS = 15.0
 
 SYNTHETIC = "synthetic:"
+#: Between the blocks of a request and those of its copy: more than a trace has.
+_BLOCKS_APART = 1 << 48
 
 
 class Request(NamedTuple):
-    """A request: seconds from the trace's start, prompt and answer tokens."""
+    """A request: seconds from the trace's start, prompt and answer tokens.
+
+    `blocks` are names of the prompt's blocks of 512 tokens, where the trace has them: equal names mean that the
+    prompts are equal up to there.
+    """
 
     time: float
     prompt_tokens: int
     answer_tokens: int
+    blocks: tuple[int, ...] = ()
 
 
 class Rate(NamedTuple):
@@ -123,8 +130,10 @@ def _copies(request: Request, until: float, count: int, draw: random.Random) -> 
         return
     yield request
     gap = until - request.time
-    for time in sorted(request.time + gap * draw.random() for _ in range(count - 1)):
-        yield request._replace(time=time)
+    times = sorted(request.time + gap * draw.random() for _ in range(count - 1))
+    for copy, time in enumerate(times, 1):
+        # Each copy is somebody else's: it shares blocks with the same copy of other requests only.
+        yield request._replace(time=time, blocks=tuple(each + copy * _BLOCKS_APART for each in request.blocks))
 
 
 def _counted(requests: Iterable[Request], scale: float) -> Iterator[Rate]:

@@ -149,6 +149,8 @@ class World:
         self.replica_seconds = 0.0
         self.busy_seconds = 0.0
         self.served_seconds = 0.0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
         self.phase_seconds: dict[str, float] = {}
         self.seconds_at_zero = 0.0
         self._scaled = 0.0
@@ -312,7 +314,7 @@ class World:
     def arrive(self, request: Request) -> None:
         """A request reaches the front door now."""
         self.arrived += 1
-        job = Job(self.clock.now, request.prompt_tokens, request.answer_tokens)
+        job = Job(self.clock.now, request.prompt_tokens, request.answer_tokens, request.blocks)
         overflow = self.setup.overflow
         if overflow is not None and self._is_full(overflow):
             self._overflow(job, overflow)
@@ -423,6 +425,8 @@ class World:
         if pod.engine is not None and pod.ready is not None:
             self.busy_seconds += pod.engine.busy_seconds
             self.served_seconds += self.clock.now - pod.ready
+            self.prompt_tokens += pod.engine.prompt_tokens_total
+            self.cached_tokens += pod.engine.cached_tokens_total
 
     # --- Scrapes --------------------------------------------------------------------------------------------------
 

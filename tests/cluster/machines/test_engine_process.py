@@ -15,6 +15,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from chartproof.cluster.machines import engine_process
+
 _MODEL = "Qwen/Qwen2.5-7B-Instruct"
 _SECONDS = 30
 
@@ -112,9 +114,14 @@ def test_requests_that_run_are_finished_before_it_ends() -> None:
         (("vllm", "serve", "nobody/knows"), {}, "nothing is known of the model 'nobody/knows'"),
     ],
 )
-def test_what_cannot_be_played_is_said(words: tuple[str, ...], variables: dict[str, str], says: str) -> None:
-    result = subprocess.run(
-        command(*words), env={**os.environ, **variables}, capture_output=True, text=True, check=False, timeout=_SECONDS
-    )
+def test_what_cannot_be_played_is_said(
+    words: tuple[str, ...], variables: dict[str, str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert engine_process.main(words, variables) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_the_process_ends_with_what_cannot_be_played() -> None:
+    result = subprocess.run(command("sleep", "1"), capture_output=True, text=True, check=False, timeout=_SECONDS)
     assert result.returncode == 1
-    assert says in result.stderr
+    assert "starts no engine" in result.stderr

@@ -18,6 +18,15 @@ from tests.cluster.scenario.hand_made import REQUESTS, SAMPLES, sample, timeline
 GOOD = Result(timeline(), (), ("ScaledObject/small spec.cooldownPeriod: 300 -> 20",))
 
 
+#: Plots take seconds: one worker makes them once.
+one_worker = pytest.mark.xdist_group("scenario report")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {each.name: each for each in report.write(GOOD, tmp_path_factory.mktemp("report"))}
+
+
 def test_the_text_tells_verdict_times_and_money() -> None:
     text = report.text(GOOD)
     assert text.startswith("small: burst passed\n")
@@ -36,14 +45,15 @@ def test_a_failed_one_says_what_is_wrong() -> None:
     assert "  problem: it broke" in text
 
 
+@one_worker
 def test_an_empty_recording_can_be_shown(tmp_path: Path) -> None:
     nothing = Result(Timeline(timeline().setting), ("nothing was recorded",))
     assert "first token  -" in report.text(nothing)
     assert report.write(nothing, tmp_path)
 
 
-def test_files_are_written_and_whole(tmp_path: Path) -> None:
-    written = {each.name: each for each in report.write(GOOD, tmp_path)}
+@one_worker
+def test_files_are_written_and_whole(written: dict[str, Path]) -> None:
     assert set(written) == {"report.html", "timeline.json", "timeline.svg", "timeline.png"}
     assert written["timeline.png"].read_bytes().startswith(b"\x89PNG")
     assert ET.parse(written["timeline.svg"]).getroot().tag.endswith("svg")  # noqa: S314 - made by ourselves
@@ -61,7 +71,8 @@ def test_files_are_written_and_whole(tmp_path: Path) -> None:
     assert (described["firstTokenSeconds"]["p50"], described["endToEndSeconds"]["p99"]) == (240.0, 260.0)
 
 
-def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
+@one_worker
+def test_the_page_needs_nothing_else(written: dict[str, Path]) -> None:
     class Links(HTMLParser):
         found: list[str] = []  # noqa: RUF012 - one parser
 
@@ -69,8 +80,7 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
             if tag in {"script", "link", "img", "iframe"}:
                 self.found.append(tag)
 
-    report.write(GOOD, tmp_path)
-    text = (tmp_path / "small-burst" / "report.html").read_text(encoding="utf-8")
+    text = written["report.html"].read_text(encoding="utf-8")
     links = Links()
     links.feed(text)
     assert links.found == []

@@ -169,7 +169,7 @@ class MeteredEngine(Engine):
             self.waiting.remove(ticket)
         elif ticket in self._prefilling:
             if self._prefilling[0] is ticket:
-                self._prompt_left = self._prefilling[1].todo if len(self._prefilling) > 1 else 0
+                self._prompt_left = self._prefilling[1].compute if len(self._prefilling) > 1 else 0
             self._prefilling.remove(ticket)
             self.kv_tokens -= ticket.todo
         elif ticket.name in self._running:
