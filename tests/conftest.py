@@ -18,6 +18,19 @@ def kube_config(embedded_cluster: Cluster) -> str:
     return str(embedded_cluster.kubeconfig)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `xdist_group` keep tests on one worker.
+
+    pytest-xdist 3.8 writes the group behind an item's name into `_nodeid` (its remote.py), which pytest 9.2 reads no
+    more (its nodes.py: `_id`): every worker had a live cluster of its own. Does nothing where xdist knows better.
+    """
+    for item in items:
+        grouped = getattr(item, "_nodeid", None)
+        if grouped and "@" in grouped and item.nodeid != grouped:
+            item._id = type(item.id).parse(grouped)
+
+
 def pytest_configure() -> None:
     """Let the programs under test be interrupted, whatever started the tests.
 
