@@ -125,6 +125,10 @@ list; empty: the whole) and `field` of its first. Of the tasks other than `gener
 {{- dict "timeoutSeconds" (int64 .Values.helmTest.timeoutSeconds) "scaled" $scaled "checks" $checks | toPrettyJson -}}
 {{- end -}}
 
+{{- define "llm-inference.prePull.name" -}}
+{{- include "llm-inference.fullname" . }}-pre-pull
+{{- end -}}
+
 {{/* "true" where the load test runs. */}}
 {{- define "llm-inference.loadTest.enabled" -}}
 {{- if and .Values.loadTest.enabled (or .Values.engine.enabled .Values.gateway.enabled .Values.loadTest.url) -}}true{{- end -}}
@@ -172,8 +176,27 @@ http://{{ include "llm-inference.gateway.name" . }}.{{ .Release.Namespace }}.svc
 {{ $name }}-load-test-{{ printf "%s\n%s" (include "llm-inference.loadTest.plan" .) (.Files.Get "files/operations/load.py") | sha256sum | trunc 8 }}
 {{- end -}}
 
-{{/* Contradictions in `loadTest`, one per line. */}}
+{{/* Contradictions in `loadTest` and `prePull`, one per line. */}}
 {{- define "llm-inference.operations.violations" -}}
+{{- $pull := .Values.prePull -}}
+{{- if and $pull.enabled (not .Values.engine.enabled) }}
+[LLM016] prePull.enabled: this release serves no model, whose image could be pulled; write false
+{{- end -}}
+{{- if and $pull.furtherImages (not $pull.enabled) }}
+[LLM019] prePull.furtherImages: nothing is pulled while prePull.enabled is false; write true, or no images
+{{- end -}}
+{{- range $pull.furtherImages -}}
+{{-   if not (regexMatch "(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9_.-]*)$" .) }}
+[LLM007] prePull.furtherImages: {{ . }} has no tag; write one, or a digest
+{{-   end -}}
+{{- end -}}
+{{- if and $pull.enabled .Values.engine.enabled }}
+{{-   $standing := or .Values.nodes.spareReplicas (not (has .Values.nodes.provider (list "karpenter" "autoMode"))) (not .Values.nodes.create) -}}
+{{-   range .Values.nodes.tiers -}}{{- if and .enabled (get . "nodes") -}}{{- $standing = true -}}{{- end -}}{{- end -}}
+{{-   if not $standing }}
+[LLM019] prePull.enabled: every node of these pools is made for a replica, which pulls the image itself; write false, or keep nodes ready (nodes.spareReplicas, nodes.tiers.<name>.nodes)
+{{-   end -}}
+{{- end -}}
 {{- $load := .Values.loadTest -}}
 {{- if $load.enabled -}}
 {{-   if not (include "llm-inference.loadTest.enabled" .) }}
