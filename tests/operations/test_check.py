@@ -27,6 +27,7 @@ READY = {"type": "Ready", "status": "True"}
 SCALED = f"/apis/keda.sh/v1alpha1/namespaces/llm/scaledobjects/{NAME}"
 HPA = f"/apis/autoscaling/v2/namespaces/llm/horizontalpodautoscalers/keda-hpa-{NAME}"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/llm/deployments/{NAME}"
+GROUPS = f"/apis/leaderworkerset.x-k8s.io/v1/namespaces/llm/leaderworkersets/{NAME}"
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ def _cluster(release: Release, prometheus: str, **changes: Any) -> Told:
     for each in spec["triggers"]:
         if each["type"] == "prometheus":
             each["metadata"]["serverAddress"] = prometheus
+    workload = GROUPS if any(release.of_kind("LeaderWorkerSet")) else DEPLOYMENT
     status = {"conditions": [READY], "hpaName": f"keda-hpa-{scaled.name}"}
     answers = {
         SCALED: {"spec": spec, "status": {**status, **changes.get("scaled", {})}},
         HPA: {"status": {"conditions": changes.get("hpa", [{"type": "ScalingActive", "status": "True"}])}},
-        DEPLOYMENT: {"spec": {"replicas": changes.get("replicas", 1)}},
+        workload: {"spec": {"replicas": changes.get("replicas", 1)}},
     }
     return Told({path.replace(NAME, scaled.name): (200, body) for path, body in answers.items()})
 
@@ -131,14 +133,19 @@ def test_everything_holds_for_a_model_that_is_well(tmp_path: Path, stem: str, ki
     assert f"{model} answered in" in ran.line("answer")
 
 
-def test_a_model_at_zero_is_asleep_and_only_its_autoscaler_is_asked(tmp_path: Path) -> None:
-    release = _release("qwen2.5-7b-g5")
+@pytest.mark.parametrize(
+    ("stem", "queries"),
+    # Running and waiting; office hours are no query, what wakes is one.
+    [("qwen2.5-7b-g5", 2), ("kimi-k2.5-p5-groups", 3)],
+)
+def test_a_model_at_zero_is_asleep_and_only_its_autoscaler_is_asked(tmp_path: Path, stem: str, queries: int) -> None:
+    release = _release(stem)
     hpa = [{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}]
     with _all_well(release, replicas=0, hpa=hpa) as (_, cluster, prometheus):
         ran = _run(release, tmp_path, "http://127.0.0.1:9", cluster.url)
     assert ran.code == 0
     assert [each.split()[0] for each in ran.lines] == ["ok", "ok", "asleep", "asleep", "asleep", "5"]
-    assert len(prometheus.asked) == 2  # running and waiting; office hours are no query
+    assert len(prometheus.asked) == queries
 
 
 def test_a_model_that_should_be_there_and_does_not_answer_fails(tmp_path: Path) -> None:
