@@ -19,6 +19,7 @@ _FEATURES = (
     ("Guessing with EAGLE", "engine.speculative.method: eagle, eagle3", ("speculativeMethods", "eagle3")),
     ("Guessing with the model's own head", "engine.speculative.method: mtp", ("speculativeMethods", "mtp")),
     ("Guessing with a draft model", "engine.speculative.method: draftModel", ("speculativeMethods", "draftModel")),
+    ("Over several nodes, without Ray", "multiNode.enabled", ("abilities", "severalNodes")),
     ("KV cache in host memory", "engine.kvOffloadGibibytes", ("abilities", "kvOffload")),
     ("Tool calls only when named", "engine.toolCalling.autoChoice: false", ("abilities", "namedToolChoiceOnly")),
     ("Several names of one model", "engine.servedModelName", ("abilities", "severalServedNames")),

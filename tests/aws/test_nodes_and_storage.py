@@ -239,3 +239,24 @@ spec:
 def test_shared_file_systems_need_the_endpoint_of_their_service() -> None:
     [endpoint] = described(CLAIM % "efs-sc")["endpoints"]
     assert endpoint["service"] == "com.amazonaws.eu-central-1.elasticfilesystem"
+
+
+def test_adapters_need_their_plugin_and_an_open_group_of_nodes() -> None:
+    text = """
+apiVersion: leaderworkerset.x-k8s.io/v1
+kind: LeaderWorkerSet
+metadata: {name: chat}
+spec:
+  leaderWorkerTemplate:
+    size: 2
+    leaderTemplate: &pod
+      spec:
+        containers:
+          - name: engine
+            image: vllm/vllm-openai:v0.33.0
+            resources: {limits: {nvidia.com/gpu: 8, vpc.amazonaws.com/efa: 32}}
+    workerTemplate: *pod
+"""
+    [warning] = described(text)["warnings"]
+    assert warning.startswith("LeaderWorkerSet/chat asks for 32 vpc.amazonaws.com/efa: its nodes need")
+    assert described(text.replace(", vpc.amazonaws.com/efa: 32", ""))["warnings"] == []

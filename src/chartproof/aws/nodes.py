@@ -12,8 +12,8 @@ from chartproof.aws.facts import NodeRole, interruption_events, node_role
 from chartproof.aws.target import Target, file_name, word
 from chartproof.pool import NodeClass, Pool, node_classes_of, pools_of
 from chartproof.release import Release, dig
+from chartproof.scheduling import EFA_RESOURCE, gpu_pods, pod_requirements
 from chartproof.scheduling import describe as words
-from chartproof.scheduling import gpu_pods, pod_requirements
 
 
 @dataclass(frozen=True)
@@ -260,8 +260,14 @@ def _queue(target: Target) -> Json:
 
 
 def warnings(release: Release) -> list[str]:
-    """What is wrong about node classes."""
-    said = []
+    """What is wrong about node classes, and what adapters need that no object of the release shows."""
+    said = [
+        f"{identity} asks for {count} {EFA_RESOURCE}: its nodes need the EFA device plugin, and a security group that "
+        "allows all traffic from and to its own members"
+        for identity, count in dict.fromkeys(
+            (each.document.identity, each.needs.efa) for each in gpu_pods(release) if each.needs.efa
+        )
+    ]
     for each in classes(release):
         if each.role.startswith("arn:"):
             said.append(f"{each.kind} {each.name}: spec.role is a role's name, not its ARN")

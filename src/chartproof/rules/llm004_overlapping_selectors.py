@@ -58,6 +58,17 @@ def overlapping_selectors(document: Document, context: Context) -> Iterator[Find
 
 def _service(service: Document, context: Context) -> Iterator[Finding]:
     caught = caught_by_service(context.release, service)
+    computing = [(workload, pod) for workload, pod in caught if _only_computes(workload, pod)]
+    # A headless one may be what the pods of a group find each other by.
+    if computing and service.get("spec", "clusterIP") != "None":
+        names = sorted({workload.identity for workload, _ in computing})
+        yield context.finding(
+            service,
+            f"sends requests to the workers of {', '.join(names)}, which only compute and answer nobody",
+            path="spec.selector",
+            hint='select the leaders, by the label leaderworkerset.sigs.k8s.io/worker-index: "0"',
+        )
+    caught = [each for each in caught if each not in computing]
     models = {_model(workload, pod) for workload, pod in caught}
     if not any(models) or len(models) == 1:
         return
@@ -70,9 +81,14 @@ def _service(service: Document, context: Context) -> Iterator[Finding]:
     )
 
 
+def _only_computes(workload: Document, pod: PodTemplate) -> bool:
+    """Whether a template's engine is a worker of a group."""
+    return any(each.pod.path == pod.path and each.is_worker for each in engine_containers(workload))
+
+
 def _model(workload: Document, pod: PodTemplate) -> str:
-    """The served model of a template; empty where it runs no engine, or a worker that serves nothing."""
+    """The served model of a template; empty where it runs no engine."""
     for engine in engine_containers(workload):
-        if engine.pod.path == pod.path and not engine.is_worker:
+        if engine.pod.path == pod.path:
             return engine.served_model_name or engine.engine
     return ""
