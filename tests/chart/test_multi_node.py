@@ -5,6 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -226,11 +231,46 @@ def test_a_worker_stays_while_its_leader_answers(render: Render) -> None:
     command = worker.container["lifecycle"]["preStop"]["exec"]["command"]
     assert command[:2] == ["python3", "-c"]
     ast.parse(command[2])
-    assert f'(os.environ["LWS_LEADER_ADDRESS"], {leader.port})' in command[2]
-    longest = int(re.findall(r"monotonic\(\) \+ (\d+)", command[2])[0])
+    port, meeting, longest = map(int, command[3:])
+    assert port == leader.port
+    assert meeting == int(leader.option("--master-port") or 0)
     drain = int(leader.option("--shutdown-timeout") or 0)
     assert longest == leader.container["lifecycle"]["preStop"]["sleep"]["seconds"] + drain
     assert longest < worker.pod.spec["terminationGracePeriodSeconds"]
+
+
+@contextmanager
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def staying(render: Render, leader: str, port: int, meeting: int, seconds: int = 60) -> subprocess.Popen[bytes]:
+    """The worker's hook, as the kubelet would run it with these ports."""
+    _, worker = parts(render(BASE))
+    command = worker.container["lifecycle"]["preStop"]["exec"]["command"]
+    words = [sys.executable, *command[1:3], str(port), str(meeting), str(seconds)]
+    return subprocess.Popen(words, env={"LWS_LEADER_ADDRESS": leader})
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by its name", "by whom it met, once the name is gone"])
+def test_a_worker_finds_its_leader_and_goes_after_it(render: Render, named: bool) -> None:
+    with listening() as server, listening() as meeting, socket.create_connection(meeting.getsockname()):
+        name = "localhost" if named else "llm-0.gone.invalid"
+        hook = staying(render, name, server.getsockname()[1], meeting.getsockname()[1])
+        with pytest.raises(subprocess.TimeoutExpired):
+            hook.wait(2.5)
+        server.close()
+        assert hook.wait(10) == 0
+
+
+def test_a_worker_does_not_stay_longer_than_its_leader_may_drain(render: Render) -> None:
+    with listening() as server:
+        assert staying(render, "localhost", server.getsockname()[1], 1, seconds=1).wait(10) == 0
+
+
+def test_a_worker_without_a_leader_goes_at_once(render: Render) -> None:
+    assert staying(render, "llm-0.gone.invalid", 1, 1).wait(10) == 0
 
 
 def test_an_update_makes_a_group_more_or_goes_without(render: Render) -> None:

@@ -95,10 +95,7 @@ spec:
         preStop:
           exec:
             command:
-              - python3
-              - -c
-              - |-
-                {{- include "llm-inference.multiNode.stay" (dict "root" . "seconds" (add $derived.preStopSeconds $engine.drainSeconds)) | nindent 16 }}
+              {{- include "llm-inference.multiNode.stay" . | nindent 14 }}
       {{- else }}
       {{- if eq $engine.type "sglang" }}
       # {{ $ready }} answers only after weights are loaded and the engine is warm. Liveness asks for a token, which also

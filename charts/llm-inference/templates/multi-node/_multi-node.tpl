@@ -149,18 +149,17 @@ podAffinity:
 {{- end -}}
 
 {{/*
-What a pod that only computes does before it is told to stop: it stays while its leader's server is there, which
-computes with it until the last answer is whole. `seconds` is what that may take: dict root, seconds.
+What a pod that only computes does before it is told to stop, as a YAML list of words: it stays while its leader's server
+is there, which computes with it until the last answer is whole.
 */}}
 {{- define "llm-inference.multiNode.stay" -}}
-import os, socket, time
-end = time.monotonic() + {{ .seconds }}
-while time.monotonic() < end:
-    try:
-        socket.create_connection((os.environ["LWS_LEADER_ADDRESS"], {{ int64 .root.Values.engine.port }}), 2).close()
-    except OSError:
-        break
-    time.sleep(1)
+- python3
+- -c
+- |
+  {{- .Files.Get "files/engine/stay.py" | trim | nindent 2 }}
+- {{ int64 .Values.engine.port | quote }}
+- {{ int64 .Catalog.engine.rendezvousPort | quote }}
+- {{ add .Derived.preStopSeconds .Values.engine.drainSeconds | quote }}
 {{- end -}}
 
 {{/* Traffic within a group, as a rule of a NetworkPolicy: dict root, direction (from, to). */}}
