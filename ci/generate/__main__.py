@@ -11,7 +11,16 @@ from collections.abc import Iterator, Sequence
 from ci.generate.artifacts import Artifact, GenerationError
 
 #: Modules with a function `artifacts()`, by the name they are asked for.
-GENERATORS = ("charts", "claims", "command_page", "engine_table", "preset_table", "readme_example", "rule_pages")
+GENERATORS = (
+    "charts",
+    "claims",
+    "command_page",
+    "engine_table",
+    "policy_table",
+    "preset_table",
+    "readme_example",
+    "rule_pages",
+)
 _SHOWN_LINES = 20
 
 
