@@ -25,7 +25,10 @@ The gateway's facts, once per render: `.Gateway` of the root context holds those
 {{-         $key := $.Values.engine.apiKey -}}
 {{-         $defaults = merge (dict "model" $.Derived.modelName "url" (include "llm-inference.gateway.engineUrl" $) "existingSecret" $key.existingSecret "secretKey" $key.key) $defaults -}}
 {{-       end -}}
-{{-       $targets = append $targets (merge (deepCopy $target) $defaults) -}}
+{{-       $whole := merge (deepCopy $target) $defaults -}}
+{{- /* `merge` takes 0 for absent, and 0 takes a target out. */ -}}
+{{-       if hasKey $target "weight" }}{{ $_ := set $whole "weight" $target.weight }}{{ end -}}
+{{-       $targets = append $targets $whole -}}
 {{-     end -}}
 {{-     $_ := set $models $name (dict "targets" $targets) -}}
 {{-   end -}}
