@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from benchmarks import simulate
+from benchmarks import long_trace, simulate
 from chartproof.simulate.baselines import run_release
 from chartproof.simulate.run import Options, Subject, subject_of
 from tests import presets
@@ -48,3 +48,12 @@ def test_the_benchmark_prints_a_ratio_for_each_row(capsys: pytest.CaptureFixture
         r"^ *([\d.]+) +(\d+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) +\d+$", capsys.readouterr().out, re.MULTILINE
     )
     assert [row[0] for row in rows] == ["0.2", "0.5"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    assert long_trace.main([str(presets.path_of(PRESET)), "--megabytes", "0.1", "20"]) == 0
+    rows = re.findall(r"^ *([\d.]+) +(\d+) +([\d.]+) +([\d.]+) +\d+$", capsys.readouterr().out, re.MULTILINE)
+    (_, few, _, _), (_, many, _, ratio) = rows
+    assert int(many) > 100 * int(few)
+    assert float(ratio) < 1.2

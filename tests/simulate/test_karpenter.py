@@ -174,3 +174,41 @@ def test_nothing_is_guessed_where_no_instance_type_is_known(serverless: Subject)
     plan = dataclasses.replace(serverless.plan, candidates=())
     with pytest.raises(InputError, match="which instance types"):
         node_pools(serverless.release, plan)
+
+
+def test_nodes_that_stand_ready_are_used_first_and_paid_for_always() -> None:
+    subject = subject_of(presets.render("gpt-oss-120b-p5-reserved"))
+    (standing,) = [each for each in subject.pools if each.standing is not None]
+    assert standing.standing == 2
+    clock = Clock()
+    nodes = karpenter(subject, clock)
+    assert (nodes.gpus, len(nodes.alive)) == (2, 2)
+    pods = [object() for _ in range(3)]
+    assert [place(nodes, each).pool is standing for each in pods] == [True, True, False]
+    # No node is made for the first: engine and image only.
+    names = [[name for name, _ in nodes.pod_phases(nodes.nodes_of(each)[0])] for each in pods]
+    assert "node" not in names[0]
+    assert names[2][0] == "node"
+    for each in pods:
+        nodes.leave(each)
+    clock.run_until(7200)
+    assert [each.pool is standing for each in nodes.alive] == [True, True]
+    assert nodes.gpu_hours(7200) >= 4
+
+
+def test_a_pool_with_a_fixed_count_makes_no_other_node() -> None:
+    subject = subject_of(presets.render("gpt-oss-120b-p5-reserved"))
+    (standing,) = [each for each in subject.pools if each.standing is not None]
+    nodes = karpenter(subject, Clock(), standing)
+    assert [nodes.place(object()) is not None for _ in range(3)] == [True, True, False]
+
+
+def test_slices_of_a_gpu_are_paid_for_as_the_gpus_they_are_cut_from() -> None:
+    subject = subject_of(presets.render("llama-3.1-8b-awq-h100-mig"))
+    nodes = karpenter(subject, Clock())
+    slices = subject.pools[0].instances[0].gpu_count
+    assert slices > 1
+    assert len({id(place(nodes, object())) for _ in range(slices)}) == 1
+    assert nodes.gpus == 1
+    nodes.nodes[0].launched = 0
+    assert nodes.gpu_hours(3600) == 1

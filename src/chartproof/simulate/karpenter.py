@@ -5,7 +5,8 @@ pool whose limit allows one, of the cheapest instance type that both pod and poo
 nodes takes as many of one pool and type. Boot phases come
 from the plan, each with a seeded spread. An empty node goes after the pool's `consolidateAfter`; nodes that
 are merely underused are left alone (both consolidation policies therefore do the same), and disruption
-budgets, which slow consolidation down, are not modelled.
+budgets, which slow consolidation down, are not modelled. A pool with a fixed count of nodes has them from the start,
+pays for them to the end, and makes no others.
 """
 
 from __future__ import annotations
@@ -35,13 +36,17 @@ _CLAIM = "node claim"
 
 @dataclass(frozen=True, slots=True)
 class NodePool:
-    """What simulation needs of a NodePool. `gpu_limit` is None without one, `instances` cheapest first."""
+    """What simulation needs of a NodePool. `gpu_limit` is None without one, `instances` cheapest first.
+
+    `standing` is the fixed count of nodes, None where nodes follow pods.
+    """
 
     name: str
     instances: tuple[Instance, ...]
     spot: bool
     gpu_limit: int | None
     consolidate_after: float
+    standing: int | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -85,7 +90,10 @@ def node_pools(release: Release, plan: WorkloadPlan) -> tuple[NodePool, ...]:
                 instances,
                 spot="spot" in pool.capacity_types,
                 gpu_limit=int(limit) if limit.isdigit() else None,
-                consolidate_after=_duration(str(pool.disruption.get("consolidateAfter") or "0s")),
+                consolidate_after=math.inf
+                if pool.static
+                else _duration(str(pool.disruption.get("consolidateAfter") or "0s")),
+                standing=int(pool.document.get("spec", "replicas", default=0)) if pool.static else None,
             )
         )
     if not found and plan.candidates:
@@ -134,6 +142,9 @@ class Karpenter:
         self._spot_discount = spot_discount
         self._spot_losses_per_hour = spot_losses_per_hour
         self._draw = random.Random(f"{seed} nodes")  # noqa: S311
+        for pool in pools:
+            for _ in range(pool.standing or 0):
+                self._stand(pool)
 
     @property
     def alive(self) -> list[Node]:
@@ -160,6 +171,8 @@ class Karpenter:
     def _claimed(self, count: int) -> list[Node]:
         """So many new nodes of the heaviest pool whose limit allows them; none where no pool's does."""
         for pool in self._pools:
+            if pool.standing is not None:
+                continue
             instance = next((each for each in pool.instances if each.gpu_count >= self._gpus), None)
             used = sum(each.instance.gpu_count for each in self.alive if each.pool is pool)
             if instance is None or (pool.gpu_limit is not None and used + count * instance.gpu_count > pool.gpu_limit):
@@ -210,7 +223,16 @@ class Karpenter:
 
     def gpu_hours(self, now: float) -> float:
         """GPU-hours paid for until now."""
-        return sum(each.seconds(now) * each.instance.gpu_count for each in self.nodes) / 3600
+        return sum(each.seconds(now) * self._whole_gpus(each) for each in self.nodes) / 3600
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the nodes that are paid for or on their way."""
+        return sum(self._whole_gpus(each) for each in self.alive)
+
+    def _whole_gpus(self, node: Node) -> int:
+        """GPUs of a node, which to pods may be several slices each (MIG)."""
+        return self._plan.facts.instances.get(node.instance.name, node.instance).gpu_count
 
     def usd(self, now: float) -> float:
         """What they cost: on demand, and spot with the discount that was given."""
@@ -246,6 +268,13 @@ class Karpenter:
             lived = self._draw.expovariate(self._spot_losses_per_hour) * 3600
             self._clock.at(node.launched + lived, lambda: self._lose(node))
         return node
+
+    def _stand(self, pool: NodePool) -> None:
+        """A node that has been there before, and runs nothing yet."""
+        instance = pool.instances[0]
+        now = self._clock.now
+        node = Node(pool, instance, claimed=now, launched=now, ready=now, free_gpus=instance.gpu_count)
+        self.nodes.append(node)
 
     def _spread(self) -> float:
         return self._draw.lognormvariate(-(PHASE_SPREAD**2) / 2, PHASE_SPREAD)

@@ -363,7 +363,7 @@ class _Recorder:
                     ready=world.ready,
                     running=world.running,
                     waiting=world.waiting,
-                    gpus=sum(each.instance.gpu_count for each in world.karpenter.alive),
+                    gpus=world.karpenter.gpus,
                     lost=sum(self._lost.values()),
                 )
             )
