@@ -87,6 +87,7 @@
 {{-     end -}}
 {{-   end -}}
 {{- end -}}
+{{- if eq $gateway.type "bifrost" }}{{ $messages = concat $messages (include "llm-inference.gateway.bifrost.violations" . | fromJsonArray) }}{{ end -}}
 {{- compact $messages | join "\n" -}}
 {{- end -}}
 {{- end -}}

@@ -84,7 +84,8 @@ namespace="{{ .Release.Namespace }}",pod=~"{{ include "llm-inference.engine.podP
 {{- end -}}
 
 {{/*
-Groups of a PrometheusRule from an alert file: dict root, file, prefix, labels (of what is recorded). Adds severity labels
+Groups of a PrometheusRule from an alert file: dict root, file, prefix, labels (of what is recorded), and variant, by which
+expressions may differ (default: the engine). Adds severity labels
 and runbook links and leaves out groups and rules whose `when` does not hold in this release, and rules without an
 expression for its engine.
 */}}
@@ -92,13 +93,14 @@ expression for its engine.
 {{- $root := .root -}}
 {{- $prefix := .prefix -}}
 {{- $labels := get . "labels" | default dict -}}
+{{- $variant := get . "variant" | default $root.Values.engine.type -}}
 {{- $text := include "llm-inference.observability.substitute" (dict "root" $root "text" ($root.Files.Get .file)) -}}
 {{- $groups := list -}}
 {{- range $group := ($text | fromYaml).groups -}}
 {{-   if include "llm-inference.observability.holds" (dict "root" $root "when" (get $group "when")) -}}
 {{-     $rules := list -}}
 {{-     range $rule := $group.rules -}}
-{{-     $expression := include "llm-inference.observability.expression" (dict "expression" $rule.expr "engine" $root.Values.engine.type) -}}
+{{-     $expression := include "llm-inference.observability.expression" (dict "expression" $rule.expr "engine" $variant) -}}
 {{-     if and $expression (include "llm-inference.observability.holds" (dict "root" $root "when" (get $rule "when"))) -}}
 {{-       $made := dict -}}
 {{-       if hasKey $rule "record" -}}
@@ -129,7 +131,7 @@ expression for its engine.
 {{- else if eq .when "capacityTypes" -}}{{- if and (include "llm-inference.cost.capacityTypes" .root) (include "llm-inference.cost.severalPrices" .root) -}}true{{- end -}}
 {{- else if eq .when "tokens" -}}{{- if $generates -}}true{{- end -}}
 {{- else if eq .when "prompts" -}}{{- if not $generates -}}true{{- end -}}
-{{- else if eq .when "teams" -}}{{- if $values.gateway.enabled -}}true{{- end -}}
+{{- else if eq .when "teams" -}}{{- if and $values.gateway.enabled (eq $values.gateway.type "litellm") -}}true{{- end -}}
 {{- else if eq .when "budget" -}}{{- if $values.observability.cost.monthlyBudgetDollars -}}true{{- end -}}
 {{- else if .when -}}{{- fail (printf "no such condition of a rule: %s" .when) -}}
 {{- else -}}true
