@@ -64,6 +64,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if len(releases) > 1:
         raise UsageError("one release can be simulated at a time", how="name one preset")
     subject = subject_of(releases[0], cached_share=arguments.cached_prompt_share)
+    if not options.without_requests:
+        options = shared.with_gateway(options, subject)
     needs = demand(subject, trace)
     if arguments.hours is not None:
         shared.require_traffic(needs, trace, arguments)

@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if len(releases) > 1:
         raise UsageError("one release can be tuned at a time", how="name one preset")
     subject = subject_of(releases[0], cached_share=arguments.cached_prompt_share)
+    options = shared.with_gateway(options, subject)
     found = tunable(subject)
     needs = demand(subject, trace)
     shared.require_traffic(needs, trace, arguments)

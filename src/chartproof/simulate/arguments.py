@@ -14,7 +14,7 @@ from chartproof.errors import InputError, UsageError
 if TYPE_CHECKING:
     from chartproof.simulate.demand import Need
     from chartproof.simulate.measure import Objective
-    from chartproof.simulate.run import Options
+    from chartproof.simulate.run import Options, Subject
     from chartproof.simulate.traffic import Trace
 
 _OBJECTIVE = re.compile(r"(ttft|e2e)_p(\d+(?:\.\d+)?)=(\d+(?:\.\d+)?)(ms|s|m)")
@@ -86,7 +86,8 @@ def add_overflow(parser: argparse.ArgumentParser) -> None:
         "--overflow-usd",
         type=not_negative,
         metavar="PRICE",
-        help="$ per million tokens of a paid API that answers what finds no ready replica; default: there is none",
+        help="$ per million tokens of a paid API that answers what finds no ready replica; default: what a gateway in "
+        "the release falls back to, if there is one",
     )
     overflow.add_argument(
         "--overflow-first-token", type=not_negative, default=1.0, metavar="SECONDS", help="of that API; default: 1"
@@ -181,6 +182,15 @@ def options_of(arguments: argparse.Namespace) -> Options:
         spot_losses_per_hour=arguments.spot_losses_per_hour,
         overflow=overflow,
     )
+
+
+def with_gateway(options: Options, subject: Subject) -> Options:
+    """The options with the paid API that the release's gateway falls back to, where no other was asked for."""
+    from chartproof.simulate.gateway import overflow_of  # noqa: PLC0415
+
+    if options.overflow is not None:
+        return options
+    return replace(options, overflow=overflow_of(subject.release, subject.plan.container))
 
 
 def _one_or_more(text: str) -> int:

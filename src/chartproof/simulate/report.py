@@ -50,6 +50,7 @@ def describe(subject: Subject, trace: Trace, options: Options, results: Sequence
 def _overflow(overflow: Overflow) -> dict[str, Any]:
     return {
         "usdPerMillionTokens": overflow.usd_per_million_tokens,
+        "usdPerMillionAnswerTokens": overflow.usd_per_million_answer_tokens,
         "firstTokenSeconds": overflow.first_token_seconds,
         "secondsPerToken": overflow.seconds_per_token,
         "requestsPerReplica": overflow.requests_per_replica,

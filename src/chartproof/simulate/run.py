@@ -310,7 +310,8 @@ class _Measured:
         self.replica_hours = world.replica_seconds / 3600
         self.gpu_hours = karpenter.gpu_hours(end)
         overflow = world.setup.overflow
-        self.overflow_usd = 0.0 if overflow is None else world.overflow_tokens / 1e6 * overflow.usd_per_million_tokens
+        tokens = world.overflow_prompt_tokens, world.overflow_answer_tokens
+        self.overflow_usd = 0.0 if overflow is None else overflow.usd(*tokens)
         self.usd = karpenter.usd(end) + self.overflow_usd
         self.busy_percent = 100 * world.busy_seconds / world.served_seconds if world.served_seconds else 0.0
         starts = [each.cold_start_seconds for each in world.cold_starts if each.cold_start_seconds is not None]

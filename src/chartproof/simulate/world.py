@@ -42,14 +42,21 @@ class Balancing(StrEnum):
 class Overflow:
     """A paid API that takes what replicas cannot: when none is ready, or each holds this many requests on average.
 
-    It costs by the token, prompts and answers alike, and answers at its own pace, without bound.
-    `requests_per_replica` None: only when no replica is ready.
+    It costs by the token, answers as much as prompts where nothing else is said, and answers at its own pace, without
+    bound. `requests_per_replica` None: only when no replica is ready.
     """
 
     usd_per_million_tokens: float
     first_token_seconds: float = 1.0
     seconds_per_token: float = 0.02
     requests_per_replica: int | None = None
+    usd_per_million_answer_tokens: float | None = None
+
+    def usd(self, prompt_tokens: int, answer_tokens: int) -> float:
+        """What so many tokens cost."""
+        answers = self.usd_per_million_answer_tokens
+        answers = self.usd_per_million_tokens if answers is None else answers
+        return (prompt_tokens * self.usd_per_million_tokens + answer_tokens * answers) / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,8 @@ class World:
         self.flow_prompt_tokens = 0.0
         self.flow_answer_tokens = 0.0
         self.overflowed = 0
-        self.overflow_tokens = 0
+        self.overflow_prompt_tokens = 0
+        self.overflow_answer_tokens = 0
         self._rate: Rate | None = None
         self._flowing_since = 0.0
         self.cold_starts: list[Pod] = []
@@ -338,7 +346,8 @@ class World:
     def _overflow(self, job: Job, overflow: Overflow) -> None:
         """The API answers: its times are known already."""
         self.overflowed += 1
-        self.overflow_tokens += job.prompt_tokens + job.answer_tokens
+        self.overflow_prompt_tokens += job.prompt_tokens
+        self.overflow_answer_tokens += job.answer_tokens
         job.first_token = job.arrival + overflow.first_token_seconds
         job.finish = job.first_token + overflow.seconds_per_token * (job.answer_tokens - 1)
         self._on_end(job)
