@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -96,3 +97,12 @@ def test_open_release_is_warned_of(tmp_path: Path) -> None:
     assert "LLM402" in notes(tmp_path)
     closed = {"security": {"networkPolicy": {"enabled": True, "clientNamespaces": ["apps"]}}}
     assert "LLM402" not in notes(tmp_path, closed)
+
+
+def test_a_group_is_told_of_with_what_makes_it(tmp_path: Path) -> None:
+    text = notes(tmp_path, preset("kimi-k2.5-p5-groups"))
+    assert "Derived for one replica of 16 GPU(s) on 2 nodes, on the smallest instance type (p5.48xlarge):" in text
+    assert "helm upgrade --install lws oci://registry.k8s.io/lws/charts/lws" in text
+    assert re.search(r"logs pod/\S+-0 --container check-weights --follow", text)
+    assert "must ignore differences of spec.replicas of the LeaderWorkerSet" in text
+    assert "LeaderWorkerSet" not in notes(tmp_path, preset("llama-3.1-8b-g6e-serverless"))

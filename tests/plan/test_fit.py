@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from chartproof.catalog import catalog
-from chartproof.plan import memory_fit
+from chartproof.plan import Fit, memory_fit
 
 #: Llama 3.1 8B in 16 bits, as the chart serves it.
 LLAMA: dict[str, Any] = {"weights_gigabytes": 16.1, "gpu_memory_utilization": 0.9, "overhead_gigabytes": 3.2}
@@ -90,3 +90,27 @@ def test_an_fp8_cache_holds_twice_the_tokens() -> None:
     half = fit(kv_element_bytes=1).kv_tokens
     assert full is not None
     assert half == pytest.approx(2 * full, abs=1)
+
+
+def test_the_fullest_stage_of_a_pipeline_bounds_all() -> None:
+    facts = catalog()
+    model = facts.models["deepseek-ai/DeepSeek-V3.2"]
+    assert model.layers == 61
+
+    def fit(stages: int) -> Fit:
+        return memory_fit(
+            model,
+            facts.gpus["h100"],
+            weights_gigabytes=689,
+            gpu_memory_utilization=0.9,
+            tensor_parallel_size=8,
+            pipeline_parallel_size=stages,
+            overhead_gigabytes=3.2,
+        )
+
+    # 31 layers of one stage: 31 / 61 of the weights and of each token's KV cache, in half of the GPUs.
+    half = 0.9 * facts.gpus["h100"].usable_bytes * 8 - 3.2e9 * 8 - 689e9 * 31 / 61
+    tokens = half / (31 * (512 + 64) * 2 * 8)
+    assert fit(2).kv_tokens == pytest.approx(tokens, rel=1e-4)
+    # As many stages as layers are of equal size.
+    assert fit(61).budget_bytes == pytest.approx(0.9 * facts.gpus["h100"].usable_bytes * 8 * 61)

@@ -101,7 +101,8 @@ chartproof's plan computes the same from the rendered manifests; a test holds th
 {{- end -}}
 
 {{/*
-KV cache: budget = utilisation x usable memory x GPUs; what weights and overhead leave of it. vLLM is told the
+KV cache: budget = utilisation x usable memory x GPUs; what weights and overhead leave of it. Where stages of a pipeline
+have unequal numbers of layers, the fullest one bounds all: the GPUs count that much less. vLLM is told the
 utilisation and measures its overhead. SGLang is told the share of weights and KV cache alone, so that the overhead is
 taken off here, on the GPU with the least memory.
 */}}
@@ -121,12 +122,17 @@ taken off here, on the GPU with the least memory.
 {{-   $heads := max $kvHeads (mul (max 1 (div $kvHeads (max 1 $tensor))) $tensor) -}}
 {{-   $bytesPerToken = mul $layers $heads (get $model "headDim" | int64) 2 $elementBytes -}}
 {{- end -}}
+{{- $stages := int64 .Values.engine.pipelineParallelSize -}}
+{{- $used := float64 $gpus -}}
+{{- if and $layers (gt $stages 1) -}}
+{{-   $used = divf (mulf $gpus $layers) (mulf $stages (divf $layers $stages | ceil)) -}}
+{{- end -}}
 {{- $candidates := list -}}
 {{- $smallest := "" -}}
 {{- $slowest := "" -}}
 {{- $leastRoom := 0.0 -}}
 {{- $leastNetwork := 0 -}}
-{{- $overhead := mulf .Catalog.engine.gpuOverheadGigabytes $gpus -}}
+{{- $overhead := mulf .Catalog.engine.gpuOverheadGigabytes $used -}}
 {{- $share := .Values.engine.gpuMemoryUtilization | float64 -}}
 {{- $static := 0.0 -}}
 {{- if eq .Values.engine.type "sglang" -}}
@@ -139,7 +145,7 @@ taken off here, on the GPU with the least memory.
 {{-   $gpu := get $root.Catalog.gpus $instance.gpu | default dict -}}
 {{-   if and $gpu (ge (int64 $instance.gpuCount) (int64 $root.Derived.gpusPerNode)) -}}
 {{-     $candidates = append $candidates $type -}}
-{{-     $budget := mulf $share (include "llm-inference.derive.gpuMebibytes" (dict "root" $root "instance" $instance) | float64) 0.001048576 $gpu.usableShare $gpus -}}
+{{-     $budget := mulf $share (include "llm-inference.derive.gpuMebibytes" (dict "root" $root "instance" $instance) | float64) 0.001048576 $gpu.usableShare $used -}}
 {{-     $room := subf $budget $root.Derived.weightsGigabytes $overhead -}}
 {{-     if or (not $smallest) (lt $room $leastRoom) -}}
 {{-       $smallest = $type -}}

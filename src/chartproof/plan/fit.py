@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from chartproof.catalog import GIGABYTE, Gpu, Model
@@ -73,15 +74,20 @@ def memory_fit(
     """Memory of a replica on this GPU.
 
     budget = utilisation x usable memory x GPUs; KV cache = budget - weights - overhead x GPUs, as
-    vLLM's `determine_available_memory` does with measured figures. `overhead_gigabytes` is per GPU.
+    vLLM's `determine_available_memory` does with measured figures. `overhead_gigabytes` is per GPU. Where the
+    stages of a pipeline have unequal numbers of layers, the fullest one bounds all (both engines give the further
+    layers to some stages, one each): the GPUs count that much less.
     """
     gpus = tensor_parallel_size * pipeline_parallel_size
+    used = float(gpus)
+    if model.layers and pipeline_parallel_size > 1:
+        used *= model.layers / (pipeline_parallel_size * math.ceil(model.layers / pipeline_parallel_size))
     return Fit(
         gpu=gpu.name,
         gpus=gpus,
-        budget_bytes=gpu_memory_utilization * gpu.usable_bytes * gpus,
+        budget_bytes=gpu_memory_utilization * gpu.usable_bytes * used,
         weights_bytes=weights_gigabytes * GIGABYTE,
-        overhead_bytes=overhead_gigabytes * GIGABYTE * gpus,
+        overhead_bytes=overhead_gigabytes * GIGABYTE * used,
         kv_bytes_per_token=model.kv_bytes_per_token(
             element_bytes=kv_element_bytes, tensor_parallel_size=tensor_parallel_size
         ),
