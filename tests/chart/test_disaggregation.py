@@ -71,7 +71,7 @@ def test_the_roles_share_weights_and_account_and_nothing_else() -> None:
             named(release, kind, role)
     accounts = {engine(release, role).pod.body["spec"]["serviceAccountName"] for role in ROLES}
     assert len(accounts) == 1
-    assert len([each for each in release.documents if each.kind == "ConfigMap"]) == 1
+    assert len([each for each in release.of_kind("ConfigMap") if each.name.endswith("-weights")]) == 1
     pools = {each.name for each in release.documents if each.kind == "NodePool"}
     assert pools == {"llama-3-3-70b-fp8-prefill-on-demand", "llama-3-3-70b-fp8-decode-on-demand"}
 
@@ -128,8 +128,11 @@ def test_only_the_router_and_prometheus_ask_a_role_and_roles_reach_each_other(ro
     policy = named(presets.render(PRESET), "NetworkPolicy", role).body["spec"]
     asked, peers = policy["ingress"]
     assert asked["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "router"
-    namespaces = [each["namespaceSelector"]["matchLabels"] for each in asked["from"][1:]]
+    namespaces = [each["namespaceSelector"]["matchLabels"] for each in asked["from"] if "namespaceSelector" in each]
     assert namespaces == [{"kubernetes.io/metadata.name": "monitoring"}]
+    # Besides, the pods of `helm test` and the load test, which ask on demand.
+    own = [each["podSelector"]["matchLabels"] for each in asked["from"][1:] if "podSelector" in each]
+    assert {each["app.kubernetes.io/component"] for each in own} <= {"test", "load"}
     (ports,) = peers["ports"]
     assert ports["port"] <= 5600 <= ports["endPort"]
     assert peers["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "engine"

@@ -81,7 +81,9 @@ def test_groups_of_nodes_scale_and_are_paid_for_whole() -> None:
     result = run_release(case_of(subject, "constant,hours=2,rate=12", initial_replicas=1))
     assert result.most_replicas == 2
     assert max(each.gpus for each in result.samples) == 32
-    assert result.lost == {}
+    assert result.usd == pytest.approx(result.gpu_hours * 55.04 / 8)
+    # Two nodes from the start, four once the second group was asked for.
+    assert 2 * 16 < result.gpu_hours < 2 * 32
 
 
 def test_a_group_wakes_from_zero() -> None:

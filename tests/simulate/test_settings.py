@@ -71,7 +71,8 @@ CHANGES: tuple[dict[str, float], ...] = (
     {"minimum": 2, "maximum": 3},
     {"window": 900.0},
     {"weight": 1.0, "target": 7.0, "window": 600.0},
-    {"cooldown": 1200.0},
+    # Longer than the cold start of every preset, or the chart refuses it.
+    {"cooldown": 3000.0},
 )
 
 
