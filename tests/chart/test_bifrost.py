@@ -120,6 +120,19 @@ def test_credentials_are_references_and_only_the_master_key_opens(render: Render
     assert {each["provider"] for each in virtual["provider_configs"]} == set(configuration["providers"])
 
 
+def test_each_team_has_a_key_of_its_own(render: Render) -> None:
+    release = render(BASE, {"gateway": {"teams": {"search": {"existingSecret": "search-key"}}}})
+    governance = _configuration(release)["governance"]
+    (master, search) = governance["virtual_keys"]
+    assert governance["teams"] == [{"id": "search", "name": "search"}]
+    assert search["team_id"] == "search"
+    assert search["provider_configs"] == master["provider_configs"]
+    (container,) = _gateway(release)["containers"]
+    variables = {each["name"]: each for each in container["env"]}
+    reference = variables[search["value"].removeprefix("env.")]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "search-key", "key": "api-key"}
+
+
 def test_the_pod_has_its_configuration_where_the_image_looks_for_it(render: Render) -> None:
     pod = _gateway(render(BASE))
     (container,) = pod["containers"]

@@ -7,9 +7,12 @@ replica hung ends with an error that the client sees.
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -185,6 +188,66 @@ def test_from_zero_others_answer_until_the_model_does(bench: Bench) -> None:
 def test_the_gateway_is_scraped(bench: Bench) -> None:
     query = 'sum by (requested_model) (litellm_deployment_successful_fallbacks_total{requested_model="llama-3.1-8b"})'
     bench.until(lambda: bench.rig.query(query), "Prometheus has the fallbacks")
+
+
+def test_what_the_model_and_its_teams_cost_is_recorded(bench: Bench) -> None:
+    release = f'namespace="{NAMESPACE}",model_name="{SERVED}"'
+    with bench.load() as sent:
+        bench.until(lambda: bench.last_from(OWN, sent), "the model answers")
+        for series in (
+            f"llm_replica_usd_per_hour{{{release}}}",
+            f"llm_model_usd_per_hour{{{release}}}",
+            f'llm_model_tokens_per_second{{{release},kind="generation"}}',
+            f'llm_model_usd_per_million_tokens{{{release},kind="generation"}}',
+            f"llm_team_usd_per_hour{{{release}}}",
+        ):
+            bench.until(partial(bench.rig.query, f"{series} > 0"), f"Prometheus has {series}")
+
+
+def test_the_script_of_helm_test_finds_the_model_well(bench: Bench, tmp_path: Path) -> None:
+    with bench.load() as sent, _api(bench.rig.cluster) as url:
+        bench.until(lambda: bench.last_from(OWN, sent), "the model answers")
+        code, lines = _checks(bench, tmp_path, url)
+    assert lines[-1] == "5 of 5 checks hold"
+    assert code == 0
+
+
+@contextmanager
+def _api(cluster: Cluster) -> Iterator[str]:
+    """The API server without encryption, as kubectl hands it on."""
+    from chartproof import toolchain  # noqa: PLC0415  (only where it is used)
+    from chartproof.cluster.ports import LOOPBACK, free_ports  # noqa: PLC0415
+
+    (port,) = free_ports(1)
+    command = [str(toolchain.resolve("kubectl")), "proxy", f"--port={port}", f"--address={LOOPBACK}"]
+    process = subprocess.Popen(command, env=cluster.environment(), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        yield f"http://{LOOPBACK}:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _checks(bench: Bench, where: Path, api: str) -> tuple[int, list[str]]:
+    """Run what `helm test` runs, with the pods' network as proxy and what the release's ConfigMap says."""
+    (data,) = (
+        each["data"]
+        for each in bench.rig.cluster.api.list("v1", "ConfigMap", NAMESPACE)
+        if "check.py" in each.get("data", {})
+    )
+    for name in ("check.py", "check.json"):
+        (where / name).write_text(data[name], encoding="utf-8")
+    environment = {
+        "PATH": "/usr/bin",
+        "KUBERNETES_URL": api,
+        "http_proxy": f"http://127.0.0.1:{bench.rig.live.network_port}",
+        "no_proxy": "127.0.0.1",
+    }
+    command = [sys.executable, "-B", str(where / "check.py"), str(where / "check.json")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    return done.returncode, [*done.stderr.splitlines(), *done.stdout.splitlines()]
 
 
 def test_a_rollout_of_the_model_loses_nothing(bench: Bench) -> None:

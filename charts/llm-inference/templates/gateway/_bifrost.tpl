@@ -2,10 +2,9 @@
 Bifrost's config.json, without database: everything is in this file, and all replicas read the same. Every target is a
 provider of its own, `<model>.<target>`, which speaks OpenAI's API (or Amazon Bedrock's). A routing rule for each model
 shares its requests among the targets of the first tier; those of the other tiers are the fallbacks, in their order.
-No target is asked twice for one request. Clients send the master key, the only virtual key there is.
+No target is asked twice for one request. The master key and those of teams are its virtual keys.
 */}}
 {{- define "llm-inference.gateway.bifrost" -}}
-{{- $failover := .Values.gateway.failover -}}
 {{- $providers := dict -}}
 {{- $allowed := list -}}
 {{- $rules := list -}}
@@ -44,6 +43,12 @@ No target is asked twice for one request. Clients send the master key, the only 
         "scope" "global"
         "priority" (len $rules)) -}}
 {{- end -}}
+{{- $teams := list -}}
+{{- $keys := list (dict "id" "master" "name" "master" "value" "env.GATEWAY_MASTER_KEY" "is_active" true "provider_configs" $allowed) -}}
+{{- range $team, $_ := .Values.gateway.teams -}}
+{{-   $teams = append $teams (dict "id" $team "name" $team) -}}
+{{-   $keys = append $keys (dict "id" (printf "team-%s" $team) "name" $team "value" (printf "env.%s" (include "llm-inference.gateway.teamVariable" $team)) "is_active" true "team_id" $team "provider_configs" $allowed) -}}
+{{- end -}}
 {{- dict
       "$schema" "https://www.getbifrost.ai/schema"
       "client" (dict
@@ -56,12 +61,8 @@ No target is asked twice for one request. Clients send the master key, the only 
       "logs_store" (dict "enabled" false)
       "providers" $providers
       "governance" (dict
-        "virtual_keys" (list (dict
-          "id" "master"
-          "name" "master"
-          "value" "env.GATEWAY_MASTER_KEY"
-          "is_active" true
-          "provider_configs" $allowed))
+        "teams" $teams
+        "virtual_keys" $keys
         "routing_rules" $rules) | toPrettyJson -}}
 {{- end -}}
 

@@ -97,6 +97,31 @@ http://{{ include "llm-inference.engine.service" . }}.{{ .Release.Namespace }}.s
 {{- end }}
 {{- end -}}
 
+{{/* Name of the variable that holds a team's key: its name. */}}
+{{- define "llm-inference.gateway.teamVariable" -}}
+{{- printf "TEAM_KEY_%s" (sha256sum . | trunc 8 | upper) -}}
+{{- end -}}
+
+{{/* Variables of the teams' keys, as YAML. */}}
+{{- define "llm-inference.gateway.teamVariables" -}}
+{{- range $team, $key := .Values.gateway.teams }}
+- name: {{ include "llm-inference.gateway.teamVariable" $team }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $key.existingSecret | quote }}
+      key: {{ get $key "key" | default "api-key" | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Teams by the variables with their keys, as JSON. */}}
+{{- define "llm-inference.gateway.teams" -}}
+{{- $teams := dict -}}
+{{- range $team, $_ := .Values.gateway.teams -}}
+{{-   $_ := set $teams (include "llm-inference.gateway.teamVariable" $team) $team -}}
+{{- end -}}
+{{- toPrettyJson $teams -}}
+{{- end -}}
+
 {{/* Annotations by which Prometheus finds the gateway's pods (`observability.monitoring: annotations`). */}}
 {{- define "llm-inference.gateway.podAnnotations" -}}
 {{- if eq .Values.observability.monitoring "annotations" -}}

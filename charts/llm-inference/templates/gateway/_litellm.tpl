@@ -53,6 +53,7 @@ that has begun is never repeated (LiteLLM falls over only before the first token
 {{-   $_ := set $general "background_health_checks" true -}}
 {{-   $_ := set $general "health_check_interval" (int64 $failover.healthCheckSeconds) -}}
 {{- end -}}
+{{- if $values.teams }}{{ $_ := set $general "custom_auth" "teams.authenticate" }}{{ end -}}
 {{- $router := dict
       "routing_strategy" "simple-shuffle"
       "num_retries" 0

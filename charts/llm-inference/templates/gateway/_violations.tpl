@@ -7,6 +7,9 @@
 {{- if not $gateway.masterKey.existingSecret -}}
 {{-   $messages = append $messages "[LLM017] gateway.masterKey.existingSecret: without a key anybody who reaches the gateway could spend at the providers; name a Secret" -}}
 {{- end -}}
+{{- if and $gateway.teams $gateway.database.existingSecret -}}
+{{-   $messages = append $messages "[LLM016] gateway.teams: with a database, teams and keys are made there, and those of the values would shut them out; write no teams, or no database" -}}
+{{- end -}}
 {{- if not .Gateway.models -}}
 {{-   $messages = append $messages "[LLM017] gateway.models: this release serves no model (engine.enabled is false), so there is nothing in front of which to put a gateway; write models with their targets" -}}
 {{- end -}}
