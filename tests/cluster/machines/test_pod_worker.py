@@ -10,7 +10,9 @@ from typing import Any, cast
 
 import pytest
 
+from chartproof.cluster.machines.endpoints import Endpoint
 from chartproof.cluster.machines.events import Recorder
+from chartproof.cluster.machines.groups import Group, Seat, Worker
 from chartproof.cluster.machines.machine import Addresses, Machine
 from chartproof.cluster.machines.pod_worker import PodWorker, Services
 from chartproof.cluster.machines.watch import Client
@@ -41,6 +43,7 @@ class Stage:
     body: Body
     speed: float = 1.0
     engines: list[FakeEngine] = field(default_factory=list)
+    program: Worker | None = None
     api: FakeApi = field(default_factory=FakeApi)
     network: FakeNetwork = field(default_factory=FakeNetwork)
     addresses: Addresses = field(default_factory=Addresses)
@@ -57,9 +60,9 @@ class Stage:
         self.worker = PodWorker(self.body, self.machine, services)
         self.tasks = [asyncio.create_task(self.worker.run()), asyncio.create_task(recorder.run())]
 
-    def _program(self, _pod: Body, which: Body, *_more: Any) -> FakeEngine | None:
+    def _program(self, _pod: Body, which: Body, *_more: Any) -> FakeEngine | Worker | None:
         if which["name"] != "vllm" or not self.engines:
-            return None
+            return self.program
         self.started += 1
         return self.engines[min(self.started, len(self.engines)) - 1]
 
@@ -280,6 +283,36 @@ def test_a_faster_hook_waits_for_real_endpoints_as_long_as_a_real_one_would(offe
     play(Stage(body, speed=15, engines=[engine]), delete)
 
 
+@pytest.mark.parametrize(
+    ("command", "leader_ends", "gone"),
+    [
+        ('os.environ["LWS_LEADER_ADDRESS"]', 20, 25),
+        ('os.environ["LWS_LEADER_ADDRESS"]', 500, 5 + 100),  # the grace period is over before
+        ("exit 0", 20, 5),
+    ],
+)
+def test_a_worker_of_a_group_stays_for_its_leader_where_its_hook_says_so(
+    command: str, leader_ends: float, gone: float
+) -> None:
+    body = pod(container(lifecycle={"preStop": {"exec": {"command": ["python3", "-c", command]}}}))
+
+    class Leader:
+        def met(self) -> None: ...
+        def lost(self) -> None: ...
+
+    async def delete(stage: Stage) -> None:
+        group, leader = Group(2), Leader()
+        group.enter(0, leader, "10.64.0.7")
+        seat = Seat(group, 1, "10.64.0.8", "leader", 600, lambda _, port: Endpoint("10.64.0.7", port))
+        stage.program = Worker(seat, Speed(1), lambda _: lambda: None)
+        await asyncio.sleep(5)
+        stage.delete(grace=100)
+        asyncio.get_running_loop().call_later(leader_ends, group.leave, leader)
+        assert await stage.gone() == pytest.approx(gone, abs=0.2)
+
+    play(Stage(body), delete)
+
+
 def test_a_program_that_outlasts_the_grace_period_is_killed_at_its_end() -> None:
     body = pod(container(lifecycle={"preStop": {"exec": {"command": ["sh", "-c", "sleep 10"]}}}))
     engine = FakeEngine(drain=1000)
@@ -475,7 +508,7 @@ def test_a_machine_that_loses_its_power_takes_its_pods_along_without_a_word() ->
 
 def test_a_container_that_cannot_be_made_says_why_and_is_tried_again() -> None:
     class Lacking(Stage):
-        def _program(self, *around: Any) -> FakeEngine | None:
+        def _program(self, *around: Any) -> FakeEngine | Worker | None:
             if virtual.now() < 25:
                 raise ClusterError("nothing is known of the model", where="container 'vllm'")
             return super()._program(*around)

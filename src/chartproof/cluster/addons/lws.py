@@ -168,8 +168,9 @@ def process(place: Place, ports: Ports, programs: Mapping[str, Path]) -> Process
         (
             str(programs[PROGRAM]),
             f"--config={configuration_file(place.directory)}",
-            # Not that of development, which writes a stack trace below every conflict.
+            # Conflicts are usual, and no error that wants a stack trace.
             "--zap-devel=false",
+            "--zap-stacktrace-level=panic",
             "--zap-encoder=console",
         ),
         {"KUBECONFIG": str(place.kubeconfig)},
