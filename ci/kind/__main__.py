@@ -51,7 +51,7 @@ def missing(environment: Mapping[str, str]) -> str:
 
 def installations(templates: str) -> list[list[str]]:
     """The words after `helm` that install KEDA and kube-prometheus-stack, as the chart's own notes give them."""
-    found = re.findall(r"^helm (upgrade --install \S+ .*)$", templates, re.MULTILINE)
+    found = re.findall(r"^helm (upgrade --install (?:keda|monitoring) .*)$", templates, re.MULTILINE)
     if len(found) != 2:  # noqa: PLR2004 - KEDA and kube-prometheus-stack
         raise UsageError("there are not two installations in the chart's notes", where=str(_PREREQUISITES))
     return [line.split() for line in found]
