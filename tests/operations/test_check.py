@@ -355,6 +355,27 @@ def test_a_model_over_several_nodes_is_looked_for_where_it_is() -> None:
     assert ["leaderworkersets"] in [each["resources"] for each in role.body["rules"]]
 
 
+def test_a_gateway_is_asked_whether_it_is_ready_and_nothing_through_it(tmp_path: Path) -> None:
+    alone = """
+engine: {enabled: false}
+autoscaling: {enabled: false}
+nodes: {create: false}
+gateway: {models: {llama-3.1-8b: {targets: [{name: a, type: openai, url: 'http://a.llm.svc/v1'}]}}}
+"""
+    release = presets.render("llama-3.1-8b-g6e-gateway", alone)
+    for status, line in ((200, "ok     gateway"), (503, "FAILED gateway")):
+        with telling(Told({"/health/readiness": (status, {"status": "connected"})})) as gateway:
+            ran = _run(release, tmp_path, gateway.url, seconds=0)
+        assert ran.lines[0].startswith(line)
+        assert len(gateway.asked) == 1
+    labels = _pod(release).body["metadata"]["labels"]
+    (policy,) = release.of_kind("NetworkPolicy")
+    allowed = policy.get("spec", "ingress", 0, "from")
+    assert any(
+        each["podSelector"]["matchLabels"].items() <= labels.items() for each in allowed if "podSelector" in each
+    )
+
+
 def test_network_policies_let_the_test_through() -> None:
     for stem in ("qwen2.5-7b-g5", "llama-3.3-70b-fp8-g7e-disaggregated"):
         release = _release(stem)

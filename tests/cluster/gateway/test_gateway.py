@@ -208,7 +208,7 @@ def test_the_script_of_helm_test_finds_the_model_well(bench: Bench, tmp_path: Pa
     with bench.load() as sent, _api(bench.rig.cluster) as url:
         bench.until(lambda: bench.last_from(OWN, sent), "the model answers")
         code, lines = _checks(bench, tmp_path, url)
-    assert lines[-1] == "5 of 5 checks hold"
+    assert lines[-1] == "6 of 6 checks hold"
     assert code == 0
 
 

@@ -214,6 +214,7 @@ def value_of(name: str, words: Mapping[str, str], seconds: float) -> str:
 
 CHECKS: dict[str, Callable[[Target], str]] = {
     "health": health,
+    "gateway": health,
     "answer": answer,
     "metrics": metrics,
     "autoscaler": autoscaler,

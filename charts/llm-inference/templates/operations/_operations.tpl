@@ -5,7 +5,7 @@ nothing but Python; a small image of its own runs them, because the engine's is 
 
 {{/* "true" where `helm test` has something to ask. */}}
 {{- define "llm-inference.test.enabled" -}}
-{{- if and .Values.engine.enabled .Values.helmTest.enabled -}}true{{- end -}}
+{{- if and .Values.helmTest.enabled (or .Values.engine.enabled .Values.gateway.enabled) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "llm-inference.test.name" -}}
@@ -97,9 +97,10 @@ list; empty: the whole) and `field` of its first. Of the tasks other than `gener
 
 {{/* The plan of check.py, as JSON. */}}
 {{- define "llm-inference.test.plan" -}}
-{{- $contexts := .Roles | default (list .) -}}
 {{- $scaled := list -}}
 {{- $checks := list -}}
+{{- if .Values.engine.enabled -}}
+{{- $contexts := .Roles | default (list .) -}}
 {{- range $context := $contexts -}}
 {{-   $name := include "llm-inference.engine.name" $context -}}
 {{-   if include "llm-inference.autoscaling.enabled" $context -}}
@@ -122,6 +123,10 @@ list; empty: the whole) and `field` of its first. Of the tasks other than `gener
 {{- range $context := $contexts -}}
 {{-   $checks = append $checks (dict "check" "metrics" "url" (printf "%s%s" (include "llm-inference.operations.url" $context) $.Catalog.engine.metricsPath) "label" (printf "%s=\"%s\"" $.Catalog.engine.modelLabel $.Derived.modelName) "series" $series) -}}
 {{- end -}}
+{{- end -}}
+{{- if .Values.gateway.enabled -}}
+{{-   $checks = append $checks (dict "check" "gateway" "url" (printf "%s%s" (include "llm-inference.gateway.url" .) .Gateway.readinessPath)) -}}
+{{- end -}}
 {{- dict "timeoutSeconds" (int64 .Values.helmTest.timeoutSeconds) "scaled" $scaled "checks" $checks | toPrettyJson -}}
 {{- end -}}
 
@@ -139,13 +144,18 @@ list; empty: the whole) and `field` of its first. Of the tasks other than `gener
 {{- if and .Values.gateway.enabled (not .Values.loadTest.url) -}}true{{- end -}}
 {{- end -}}
 
+{{/* URL of this release's gateway, by its Service. */}}
+{{- define "llm-inference.gateway.url" -}}
+{{- $port := int64 .Values.gateway.service.port -}}
+http://{{ include "llm-inference.gateway.name" . }}.{{ .Release.Namespace }}.svc{{ if ne $port 80 }}:{{ $port }}{{ end }}
+{{- end -}}
+
 {{/* URL that the load goes to. */}}
 {{- define "llm-inference.loadTest.url" -}}
 {{- if .Values.loadTest.url -}}
 {{ .Values.loadTest.url | trimSuffix "/" }}
 {{- else if .Values.gateway.enabled -}}
-{{- $port := int64 .Values.gateway.service.port -}}
-http://{{ include "llm-inference.gateway.name" . }}.{{ .Release.Namespace }}.svc{{ if ne $port 80 }}:{{ $port }}{{ end }}
+{{ include "llm-inference.gateway.url" . }}
 {{- else -}}
 {{ include "llm-inference.operations.url" . }}
 {{- end -}}
