@@ -25,13 +25,13 @@ def rig(live_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="module")
 def served(rig: Rig) -> Served:
     """A model that was woken from zero and serves a constant load with three replicas."""
-    from tests.cluster.faults.rig import HERE, LOAD  # noqa: PLC0415
+    from tests.cluster.faults.rig import HERE  # noqa: PLC0415
 
     found = rig.serve("model", HERE / "values.yaml")
     # A little at first: what is held back while the first replica loads would ask for many.
     rig.load(found, 0.2)
     rig.until(lambda: (found.now.ready or 0) >= 1, "the first replica serves")
-    rig.load(found, LOAD)
+    rig.load(found, found.usual)
     rig.settled(found)
     return found
 

@@ -50,8 +50,8 @@ HERE = Path(__file__).parent
 
 NAMESPACE = "faults"
 REPLICAS = 3
-LOAD = REPLICAS - 0.5
-"""In replicas' worth: what asks for so many."""
+SPARE = 0.5
+"""By how much less than so many replicas' worth a load is that asks for them."""
 PATIENCE_SECONDS = 90.0
 """Real seconds that a condition is waited for."""
 _PAUSE_SECONDS = 0.1
@@ -60,8 +60,12 @@ _PAUSE_SECONDS = 0.1
 class Served:
     """One model: its release, its clients, and what was recorded of it."""
 
-    def __init__(self, name: str, sizing: Sizing, recorder: Recorder, clients: StreamingClients) -> None:
+    def __init__(
+        self, name: str, sizing: Sizing, recorder: Recorder, clients: StreamingClients, replicas: int = REPLICAS
+    ) -> None:
+        """`replicas` is what its usual load asks for."""
         self.name = name
+        self.replicas = replicas
         self.sizing = sizing
         self.recorder = recorder
         self.clients = clients
@@ -72,8 +76,13 @@ class Served:
         return self.recorder.samples[-1]
 
     @property
+    def usual(self) -> float:
+        """Its usual load, in replicas' worth."""
+        return self.replicas - SPARE
+
+    @property
     def workload(self) -> str:
-        """Name of its Deployment and of its ScaledObject."""
+        """Name of its Deployment, or LeaderWorkerSet, and of its ScaledObject."""
         return self.sizing.autoscaler.target_name
 
     def samples(self, since: float) -> list[Sample]:
@@ -128,8 +137,6 @@ class Rig:
     """The cluster, the platform and the models on it; use it as a context manager."""
 
     namespace = NAMESPACE
-    replicas = REPLICAS
-    usual = LOAD
 
     def __init__(self, cluster: Cluster, directory: Path) -> None:
         assert cluster.live
@@ -192,10 +199,10 @@ class Rig:
         self._change("install", name, namespace, values)
         return release
 
-    def serve(self, name: str, *overlays: Path) -> Served:
+    def serve(self, name: str, *overlays: Path, preset: Path = PRESET, replicas: int = REPLICAS) -> Served:
         """Install a model and follow it."""
-        sizing = sizing_of(self.install(name, NAMESPACE, PRESET, *overlays), self.speed)
-        return self._loop.run(self._follow(name, sizing))
+        sizing = sizing_of(self.install(name, NAMESPACE, preset, *overlays), self.speed)
+        return self._loop.run(self._follow(name, sizing, replicas))
 
     def upgrade(self, served: Served, *words: str) -> None:
         """Change a model's release."""
@@ -206,7 +213,7 @@ class Rig:
         """Change a release that was installed, to its own values and what the words say."""
         self._change(action, name, namespace, self._directory / f"{name}.yaml", *words)
 
-    async def _follow(self, name: str, sizing: Sizing) -> Served:
+    async def _follow(self, name: str, sizing: Sizing, replicas: int) -> Served:
         assert self._client
         recorder = Recorder(self._client, self.surroundings, names_of(sizing), self.clock)
         target = Target(self.surroundings.front_door, sizing.plan.container.served_model_name)
@@ -215,7 +222,7 @@ class Rig:
         await self._open.enter_async_context(clients)
         recorder.sampled.clear()
         await recorder.sampled.wait()
-        return Served(name, sizing, recorder, clients)
+        return Served(name, sizing, recorder, clients, replicas)
 
     def _values(self, name: str, preset: Path, overlays: Sequence[Path]) -> Path:
         """One file of a preset and what is laid over it."""
@@ -280,7 +287,7 @@ class Rig:
         def is_settled() -> bool:
             each = served.now
             wanted, *have = each.replicas or 0, each.current, each.ready
-            steady = wanted >= self.replicas and have == [wanted, wanted]
+            steady = wanted >= served.replicas and have == [wanted, wanted]
             return steady and each.active is True and self.scaling_is_active(served)
 
         self.until(is_settled, lambda: f"{served.name} settled: {self.tell(served)}")

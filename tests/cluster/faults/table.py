@@ -1,6 +1,7 @@
 """The faults, as data: what is broken, what must hold meanwhile, which alert tells of it, and who mends it.
 
-`docs/faults.md` has the same table, made by `python -m tests.cluster.faults.table`; `test_faults` has a test for each.
+`docs/faults.md` has the same table, made by `python -m tests.cluster.faults.table`; `test_faults` has a test for each,
+and `test_groups` for those of replicas over several nodes.
 """
 
 from __future__ import annotations
@@ -126,6 +127,19 @@ FAULTS = (
         "every pod is replaced by an upgrade",
         "As many replicas as the load asks for serve all the time; no request is lost.",
         mended="nothing is broken",
+    ),
+    Fault(
+        "group-controller-killed",
+        "the controller of LeaderWorkerSets is killed",
+        "No pod is replaced, no request is lost: serving needs no controller.",
+        mended="by itself, when the controller has started again",
+    ),
+    Fault(
+        "group-worker-killed",
+        "a worker of a group of nodes is killed",
+        "Its group alone is made anew, and its leader's requests are lost; the other group loses none.",
+        may_fire=("LlmRequestsWaiting", "LlmRequestsWaitingLong", "LlmTimeToFirstTokenHigh", "LlmEngineHung"),
+        mended="by itself: the controller deletes the leader, and everything of the group comes again",
     ),
     Fault(
         "two-models",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from chartproof.release import dig
-from tests.cluster.faults.table import BLIND, BY_NAME, DEAD_MAN, Fault
+from tests.cluster.faults.table import DEAD_MAN
+from tests.cluster.faults.watched import ENOUGH, Inject, injector
 
 if TYPE_CHECKING:
     from tests.cluster.faults.rig import Rig, Served
@@ -20,63 +20,12 @@ BLIND_SECONDS = 300.0
 """Longer than the scale-down window (120 s) and the cooldown (240 s): an autoscaler that took blindness for idleness
 would have taken replicas away, and then all of them."""
 NODE_POOLS = ("llama-3-1-8b-spot", "llama-3-1-8b-on-demand")
-ENOUGH = 20
-"""Answers that must have come in a fault, so that losing none says something."""
-
-
-class Watched:
-    """One fault while it is watched."""
-
-    def __init__(self, fault: Fault, rig: Rig, served: Served) -> None:
-        self.fault = fault
-        self.since = rig.now()
-        self.before = frozenset(rig.alerts())
-        self._rig = rig
-        self._served = served
-
-    def lasts(self, seconds: float = 0.0) -> None:
-        """The fault goes on for so long, and until its alerts are there."""
-        self._rig.watch(self._served, self._rig.now(), seconds)
-        states = {"firing", "pending"} if self.fault.pending else {"firing"}
-        wanted = set(self.fault.alerts)
-        self._rig.until(
-            lambda: wanted <= {name for name, state in self._rig.alerts().items() if state in states},
-            f"{sorted(wanted)} tell of it",
-        )
-
-    def lost_nothing(self) -> None:
-        """Every request since the fault began was answered completely."""
-        assert self._served.lost(self.since) == []
-        self._rig.until(lambda: self._served.served(self.since) >= ENOUGH, "requests are answered")
-
-
-Inject = Callable[[str], AbstractContextManager[Watched]]
 
 
 @pytest.fixture
 def inject(rig: Rig, served: Served) -> Inject:
     """A block in which a fault of the table is injected and mended; afterwards everything must be well by itself."""
-
-    @contextmanager
-    def during(name: str) -> Iterator[Watched]:
-        fault = BY_NAME[name]
-        rig.settled(served)
-        # What told of the fault before must have cleared.
-        ours = {BLIND, *fault.alerts}
-        rig.until(lambda: not ours & set(rig.alerts()), f"{sorted(ours)} clear")
-        watched = Watched(fault, rig, served)
-        try:
-            yield watched
-        finally:
-            rig.load(served, rig.usual)
-        rig.settled(served)
-        rig.until(lambda: rig.metric(served), "KEDA tells the metric again")
-        for each in served.samples(watched.since):
-            assert each.replicas is None or each.replicas >= rig.replicas, f"scaled down under load: {each}"
-        told = {alert for each in served.samples(watched.since) for alert in each.alerts}
-        assert told <= {*fault.alerts, *fault.may_fire, DEAD_MAN, *watched.before}
-
-    return during
+    return injector(rig, served)
 
 
 # --- What the autoscaler sees with ------------------------------------------------------------------------------------
@@ -151,9 +100,9 @@ def test_node_without_gpu(rig: Rig, served: Served, inject: Inject) -> None:
             rig.until(rig.nodes_without_gpu, "a node comes without its GPU")
             fault.lasts()
             assert rig.waiting(served), "the new replica waits"
-            assert len(rig.ready_pods(served)) >= rig.replicas
+            assert len(rig.ready_pods(served)) >= served.replicas
 
-        rig.load(served, rig.usual)
+        rig.load(served, served.usual)
 
         def is_mended() -> bool:
             for node in rig.nodes_without_gpu():
@@ -219,7 +168,7 @@ def test_rollout(rig: Rig, served: Served, inject: Inject) -> None:
         generation = rig.generation(served)
         rig.upgrade(served, "--set-string", "engine.podAnnotations.changed=true")
         rig.until(lambda: rig.rolled_out(served, generation), "every pod is replaced", 150)
-    assert min(each.ready or 0 for each in served.samples(fault.since)) >= rig.replicas
+    assert min(each.ready or 0 for each in served.samples(fault.since)) >= served.replicas
     fault.lost_nothing()
 
 
