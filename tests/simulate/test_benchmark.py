@@ -29,7 +29,7 @@ def calls(subject: Subject, hours: float, rate: float, options: Options) -> tupl
 
 
 def test_the_cost_of_a_request_does_not_grow_with_the_trace(ten_replicas: Subject) -> None:
-    costs = [calls(ten_replicas, hours, 1, Options()) for hours in (0.2, 2)]
+    costs = [calls(ten_replicas, hours, 1, Options()) for hours in (0.1, 1)]
     short, long = (count / requests for count, requests in costs)
     assert costs[1][1] > 8 * costs[0][1]
     assert long < 1.2 * short
