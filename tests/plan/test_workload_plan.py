@@ -9,6 +9,7 @@ from chartproof.plan import WorkloadPlan, plan_release
 from chartproof.plan.deliveries import compare_deliveries
 from chartproof.plan.workload_plan import human_integer
 from chartproof.release import Document, Release
+from tests import presets
 
 MANIFEST = """
 apiVersion: apps/v1
@@ -216,3 +217,14 @@ def test_every_delivery_is_compared_and_shared_ones_slow_down_with_replicas(work
 @pytest.mark.parametrize(("text", "number"), [("4096", 4096), ("8k", 8000), ("8K", 8192), ("auto", None), ("-1", None)])
 def test_lengths_are_read_as_vllm_reads_them(text: str, number: int | None) -> None:
     assert human_integer(text) == number
+
+
+def test_every_node_of_a_group_draws_on_a_shared_volume() -> None:
+    (group,) = plan_release(presets.render("deepseek-v3.2-p5-groups"))
+    (alone,) = plan_release(presets.render("gpt-oss-120b-p5-reserved"))
+    # FSx for Lustre gives 1000 MB/s to one and 1200 MB/s to all.
+    seconds = {
+        plan.nodes: {each.delivery: each for each in compare_deliveries(plan, replicas=1)} for plan in (group, alone)
+    }
+    assert seconds[1]["fsx"].transfer_seconds == pytest.approx(65.2)
+    assert seconds[2]["fsx"].transfer_seconds == pytest.approx(689 * 2 / 1.2)

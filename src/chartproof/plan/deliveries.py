@@ -39,8 +39,10 @@ def compare_deliveries(plan: WorkloadPlan, *, replicas: int) -> list[DeliveryPla
             DeliveryPlan(
                 delivery,
                 title,
-                transfer_seconds(plan.facts, delivery, plan.weights_gigabytes, instance, replicas=replicas),
-                load_seconds(plan.facts, delivery, plan.weights_gigabytes, instance, replicas=replicas),
+                transfer_seconds(
+                    plan.facts, delivery, plan.weights_gigabytes, instance, replicas=replicas * plan.nodes
+                ),
+                load_seconds(plan.facts, delivery, plan.weights_gigabytes, instance, replicas=replicas * plan.nodes),
                 plan.cold_start_on(instance, replicas=replicas, delivery=delivery),
             )
         )

@@ -117,7 +117,8 @@ class WorkloadPlan:
             eager=_is_eager(self.container),
             compile_cache=_has_compile_cache(self.container),
             engine_start_seconds=_number(self.container.pod.annotations.get(ENGINE_START_ANNOTATION)),
-            replicas=replicas,
+            # Each node of a replica fetches the weights for itself.
+            replicas=replicas * self.nodes,
         )
 
     @property
