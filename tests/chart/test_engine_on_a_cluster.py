@@ -32,6 +32,7 @@ CASES: dict[str, Values] = {
     "image": merged(G6E, {"weights": {"delivery": "image"}}),
     "compile cache": merged(G6E, {"engine": {"compileCache": {"enabled": True, "existingClaim": "c"}, "replicas": 3}}),
     "no pause": merged(G6E, {"engine": {"preStopSeconds": 0, "rollout": {"acceptDowntime": True}}}),
+    "groups": merged(G6E, CLOSED, {"multiNode": {"enabled": True}}),
     "any taint value": merged(G6E, {"nodes": {"provider": "existing", "taints": {"nvidia.com/gpu": {"value": None}}}}),
 }
 ASLEEP: Values = merged(
@@ -170,10 +171,10 @@ def create(where: Cluster, body: dict[str, Any], *words: str) -> subprocess.Comp
 def test_every_pod_is_let_into_a_restricted_namespace(
     embedded_cluster: Cluster, restricted: str, render: Render, values: Values
 ) -> None:
-    pods = [each for each in render(values).workloads if each.pod_template]
+    pods = [pod for each in render(values).workloads for pod in each.pod_templates]
     assert pods
-    for document in pods:
-        spec = {**document.get("spec", "template", "spec"), "serviceAccountName": "pods", "restartPolicy": "Never"}
+    for pod in pods:
+        spec = {**pod.spec, "serviceAccountName": "pods", "restartPolicy": "Never"}
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", "namespace": restricted}, "spec": spec}
         done = create(embedded_cluster, body, "--dry-run=server")
         assert done.returncode == 0, done.stderr
