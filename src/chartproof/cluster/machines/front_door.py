@@ -41,8 +41,9 @@ from chartproof.cluster.machines.server import Cut
 from chartproof.cluster.machines.watch import Key
 from chartproof.cluster.speed import Speed
 
-#: Simulated seconds that a request waits for a replica.
-HOLD_SECONDS = 600.0
+#: Simulated seconds that a request waits for a replica: as long as a patient client does (`chartproof.load`), and longer
+#: than the slowest preset starts, a group of nodes that loads 700 GB.
+HOLD_SECONDS = 1800.0
 #: Requests that may wait for one model.
 HOLD_LIMIT = 1000
 #: Simulated seconds after which a refused client may come again: about a scrape, a poll and a decision.
@@ -50,7 +51,7 @@ RETRY_SECONDS = 60
 
 NAMESPACE_HEADER = "X-Namespace"
 
-_HELD_BUCKETS = (1, 5, 15, 30, 60, 120, 180, 240, 300, 420, 600)
+_HELD_BUCKETS = (1, 5, 15, 30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800)
 
 
 class Dispatch(Protocol):
