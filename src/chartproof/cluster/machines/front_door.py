@@ -41,8 +41,8 @@ from chartproof.cluster.machines.server import Cut
 from chartproof.cluster.machines.watch import Key
 from chartproof.cluster.speed import Speed
 
-#: Simulated seconds that a request waits for a replica: as long as a patient client does (`chartproof.load`), and longer
-#: than the slowest preset starts, a group of nodes that loads 700 GB.
+#: Simulated seconds that a request waits for a replica: as long as a patient client does (`chartproof.load`), and
+#: longer than the slowest preset starts, a group of nodes that loads 700 GB.
 HOLD_SECONDS = 1800.0
 #: Requests that may wait for one model.
 HOLD_LIMIT = 1000
