@@ -220,14 +220,14 @@ def _api(cluster: Cluster) -> Iterator[str]:
 
     (port,) = free_ports(1)
     command = [str(toolchain.resolve("kubectl")), "proxy", f"--port={port}", f"--address={LOOPBACK}"]
-    process = subprocess.Popen(command, env=cluster.environment(), stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.stdout.readline()
-    try:
-        yield f"http://{LOOPBACK}:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with subprocess.Popen(command, env=cluster.environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        # It says so once it listens.
+        process.stdout.readline()
+        try:
+            yield f"http://{LOOPBACK}:{port}"
+        finally:
+            process.terminate()
 
 
 def _checks(bench: Bench, where: Path, api: str) -> tuple[int, list[str]]:
