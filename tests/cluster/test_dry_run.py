@@ -73,3 +73,16 @@ def test_documents_land_in_the_namespace_of_the_release(embedded_cluster: Cluste
     rendering = helm.Rendering(presets.CHART, "x", "x", (presets.path_of(presets.STEMS[0]),), namespace="elsewhere")
     assert cluster.dry_run(embedded_cluster, helm.render(rendering)) == []
     assert embedded_cluster.api.find("v1", "Namespace", "elsewhere")
+
+
+def test_a_pod_whose_account_is_of_the_release_is_taken_and_nothing_is_kept(embedded_cluster: Cluster) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "check"}}
+    containers = [{"name": "check", "image": "registry.example/check:1"}]
+    spec = {"serviceAccountName": "check", "containers": containers}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "check"}, "spec": spec}
+    release = _release(account, pod)
+    assert cluster.dry_run(embedded_cluster, release) == []
+    where = release.namespace_of(release.documents[0])
+    assert embedded_cluster.api.find("v1", "ServiceAccount", "check", where) is None
+    [refusal] = cluster.dry_run(embedded_cluster, _release(pod))
+    assert "not found" in refusal.message
