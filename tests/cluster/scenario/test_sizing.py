@@ -119,3 +119,8 @@ def test_scenarios_are_chosen_by_name_in_their_order() -> None:
     assert chosen("all") == ["life", *SCENARIOS]
     with pytest.raises(UsageError, match="there is no scenario 'brust'"):
         chosen("brust")
+
+
+def test_what_only_a_gateway_wakes_is_not_played() -> None:
+    with pytest.raises(InputError, match=r"is woken by litellm_\w+, litellm_\w+, which nothing counts"):
+        sizing("llama-3.1-8b-g6e-gateway")

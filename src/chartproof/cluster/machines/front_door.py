@@ -49,6 +49,9 @@ HOLD_LIMIT = 1000
 #: Simulated seconds after which a refused client may come again: about a scrape, a poll and a decision.
 RETRY_SECONDS = 60
 
+#: Metrics that count requests: what can wake a model here.
+COUNTED = ("nginx_ingress_controller_requests", "chartproof_front_door_requests_total")
+
 NAMESPACE_HEADER = "X-Namespace"
 
 _HELD_BUCKETS = (1, 5, 15, 30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800)
@@ -299,13 +302,13 @@ class FrontDoor:
         models = [self._models[key] for key in sorted(self._models)]
         own = [(_own(each.route), each) for each in models]
         yield Family(
-            "nginx_ingress_controller_requests",
+            COUNTED[0],
             "counter",
             "Requests that came, answered or not, under the name that ingress-nginx has for it.",
             [(_nginx(each.route), each.requests) for each in models],
         )
         yield Family(
-            "chartproof_front_door_requests_total",
+            COUNTED[1],
             "counter",
             "Requests that came, answered or not.",
             [(labels(pairs), each.requests) for pairs, each in own],

@@ -13,11 +13,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 from chartproof.autoscaler import Autoscaler
+from chartproof.cluster.machines.front_door import COUNTED
 from chartproof.cluster.speed import Speed
 from chartproof.errors import InputError
 from chartproof.languages.formula import FormulaError, UnjudgedError
 from chartproof.plan.workload_plan import WorkloadPlan
 from chartproof.release import Release
+from chartproof.rules._autoscaling import shows_demand
 from chartproof.simulate.engine import EngineModel
 from chartproof.simulate.hpa import SYNC_SECONDS, Hpa, Metric
 from chartproof.simulate.keda import hpa_spec
@@ -269,7 +271,20 @@ def sizing_of(release: Release, speed: Speed) -> Sizing:
             where=scaler.document.identity,
             how="give scalingModifiers.target, or a trigger's threshold, as a number above 0",
         )
+    if uncounted := _uncounted(scaler):
+        raise InputError(
+            f"is woken by {', '.join(uncounted)}, which nothing counts where scenarios send their requests",
+            where=scaler.document.identity,
+            how=f"play the scenario life, or wake it by {COUNTED[0]}",
+        )
     return Sizing(subject, speed)
+
+
+def _uncounted(scaler: Autoscaler) -> list[str]:
+    """What would wake a model from zero if the front door counted it; a gateway counts what it passes on itself."""
+    wakes = [each.query for each in scaler.effective_triggers if shows_demand(each) and each.query is not None]
+    metrics = {metric for query in wakes for metric in query.metrics}
+    return [] if scaler.minimum or metrics & {*COUNTED} else sorted(metrics)
 
 
 def _target(scaler: Autoscaler) -> float:
