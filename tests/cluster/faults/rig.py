@@ -281,6 +281,12 @@ class Rig:
             time.sleep(_PAUSE_SECONDS)
         return found
 
+    def at_least(self, served: Served, replicas: int) -> None:
+        """Raise or lower the fewest replicas of a model's ScaledObject."""
+        resource = self.cluster.api.resource("keda.sh/v1alpha1", "ScaledObject")
+        path = resource.path(NAMESPACE, served.sizing.autoscaler.document.name)
+        self.cluster.api.patch(path, {"spec": {"minReplicaCount": replicas}})
+
     def settled(self, served: Served) -> None:
         """Wait until at least as many replicas serve as the load asks for, and the autoscaler sees."""
 

@@ -115,18 +115,23 @@ def test_node_without_gpu(rig: Rig, served: Served, inject: Inject) -> None:
 
 def test_killed_while_loading(rig: Rig, served: Served, inject: Inject) -> None:
     with inject("killed-while-loading") as fault:
+        replicas = served.now.replicas or 0
         known = {each["metadata"]["name"] for each in rig.pods(served)}
-        gone = rig.ready_pods(served)[0]["metadata"]["name"]
-        rig.cluster.api.delete("v1", "Pod", gone, rig.namespace)
-        (name,) = rig.until(lambda: rig.loading(served) - known, "another pod loads the model")
+        # One that is asked for by the minimum: of those asked for by the load, the autoscaler would soon take one away
+        # again, and first the one that was killed.
+        rig.at_least(served, replicas + 1)
+        name = min(rig.until(lambda: rig.loading(served) - known, "another pod loads the model"))
+
+        def told(what: str) -> str:
+            return f"{what}: {rig.tell(served)}, {name} is {rig.pod(served, name).get('status')}"
+
         rig.control(f"pods/{rig.namespace}/{name}/oom")
-        rig.until(
-            lambda: _killed(rig.pod(served, name)),
-            lambda: f"the kill is seen in {rig.pod(served, name).get('status')}, {rig.tell(served)}",
-        )
-        rig.until(lambda: rig.pod(served, name) in rig.ready_pods(served), "the pod serves")
-    assert rig.restarts(rig.pod(served, name)) == 1
+        rig.until(lambda: _killed(rig.pod(served, name)), lambda: told("the kill is seen"))
+        rig.until(lambda: rig.pod(served, name) in rig.ready_pods(served), lambda: told("the pod serves"))
+        assert rig.restarts(rig.pod(served, name)) == 1
+        rig.at_least(served, served.sizing.minimum)
     fault.lost_nothing()
+    rig.until(lambda: (served.now.replicas or 0) <= replicas, "the one more goes again")
 
 
 def _killed(pod: object) -> bool:
@@ -175,14 +180,15 @@ def test_rollout(rig: Rig, served: Served, inject: Inject) -> None:
 def test_two_models(rig: Rig, served: Served, neighbour: Served, inject: Inject) -> None:
     with inject("two-models") as fault:
         assert {each.replicas for each in neighbour.samples(0)} == {0}, "the other's load has woken it"
-        replicas = served.now.replicas
+        replicas = served.now.replicas or 0
         rig.load(neighbour, 0.3)
         rig.until(lambda: (neighbour.now.ready or 0) == 1, "it is woken by its own requests")
         asked = rig.until(lambda: rig.metric(neighbour) or 0.0, "its own requests are counted")
         # Three replicas' worth of requests are under way next door.
         assert asked <= neighbour.sizing.target < (rig.metric(served) or 0)
         rig.load(neighbour, 0.0)
-        assert {each.replicas for each in served.samples(fault.since)} == {replicas}
+        # It may still be on its way down from the fault before.
+        assert max(each.replicas or 0 for each in served.samples(fault.since)) <= replicas
     fault.lost_nothing()
     rig.until(lambda: neighbour.served(0), "its requests are answered")
     assert neighbour.lost(0) == []
