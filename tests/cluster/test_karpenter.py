@@ -500,31 +500,20 @@ POOLED = tuple(filter(_brings_a_pool, presets.STEMS))
 @pytest.mark.parametrize("stem", POOLED)
 def test_a_preset_gets_the_machine_that_its_plan_calls_cheapest(bench: Bench, stem: str) -> None:
     release = presets.render(stem)
-    [plan] = plan_release(release)
     bodies = [each.body for each in release.documents]
     pools = [each for each in node_classes.played(bodies, SPEED.factor)[0] if each["kind"] == "NodePool"]
     for each in pools:
         each["spec"]["template"]["spec"]["nodeClassRef"]["name"] = "bench"
         bench.pools.append(each["metadata"]["name"])
         bench.api.create(each)
-    [template] = [
-        each.body["spec"]["template"]
-        for each in release.of_kind("Deployment")
-        if each.labels.get("app.kubernetes.io/component") == "engine"
-    ]
-    spec = {**template["spec"], "serviceAccountName": "default", "volumes": [], "initContainers": []}
-    spec["containers"] = [{key: each[key] for key in ("name", "image", "resources")} for each in spec["containers"]]
-    name = f"pod-{next(_numbers)}"
-    bench.api.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "labels": template["metadata"]["labels"]},
-            "spec": spec,
-        },
-        "default",
-    )
-    assert bench.runs(name)["metadata"]["labels"][INSTANCE_TYPE] == plan.candidates[0].name
+    for plan in plan_release(release):
+        template = plan.container.pod
+        spec = {**template.spec, "serviceAccountName": "default", "volumes": [], "initContainers": []}
+        spec["containers"] = [{key: each[key] for key in ("name", "image", "resources")} for each in spec["containers"]]
+        name = f"pod-{next(_numbers)}"
+        metadata = {"name": name, "labels": dict(template.labels)}
+        bench.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}, "default")
+        assert bench.runs(name)["metadata"]["labels"][INSTANCE_TYPE] == plan.candidates[0].name
 
 
 @on_cluster
