@@ -68,7 +68,7 @@ presets: setup ## Lint the chart, and check every preset
 	$(CHARTPROOF) check $(PRESETS)
 
 .PHONY: test
-test: check control-plane ## The whole quality gate, embedded cluster included (warm: under 20 minutes)
+test: check control-plane ## The whole quality gate, embedded cluster included (warm: about half an hour)
 	$(PYTEST) -m "cluster or slow"
 
 .PHONY: test-all
