@@ -75,14 +75,3 @@ def test_a_model_grows_to_ten_at_once_drains_and_is_replaced(
 def test_office_hours_come_and_go(theatre: Theatre, live_cluster: Cluster) -> None:
     found = play(theatre, live_cluster, "qwen2.5-7b-g5", "office-hours")["office-hours"]
     assert [(each.before, each.after) for each in found.decisions if 0 in (each.before, each.after)] == [(0, 1), (1, 0)]
-
-
-def test_a_replica_of_two_nodes_wakes_from_zero_however_long_it_takes_to_start(
-    theatre: Theatre, live_cluster: Cluster
-) -> None:
-    found = play(theatre, live_cluster, "kimi-k2.5-p5-groups", "scale-from-zero")["scale-from-zero"]
-    first, *_, last = found.decisions
-    assert (first.controller, first.before, first.after, last.controller, last.after) == ("keda", 0, 1, "keda", 0)
-    # Reserved machines, which come only where a node class selects reservations.
-    assert max(sum(each.nodes.values()) for each in found.samples) == 2
-    assert {name for each in found.samples for name in each.nodes} == {"p5.48xlarge"}
