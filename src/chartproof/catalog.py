@@ -49,7 +49,7 @@ class Gpu:
         """
         size = next(memory for memory, name, _ in self.slices if name == profile)
         whole = next(name for memory, name, count in self.slices if (memory, count) == (size, 1))
-        (processors, gigabytes), (all_processors, all_gigabytes) = map(_slice_size, (profile, whole))
+        (processors, gigabytes), (all_processors, all_gigabytes) = map(slice_size, (profile, whole))
         return gigabytes / all_gigabytes, processors / all_processors
 
     def with_memory(self, mebibytes: int) -> Gpu:
@@ -283,7 +283,8 @@ def _experts(facts: Mapping[str, Any]) -> Experts | None:
     return Experts(float(facts["activeParamsB"]), facts["expertsPerToken"] / facts["experts"])
 
 
-def _slice_size(profile: str) -> tuple[int, int]:
+def slice_size(profile: str) -> tuple[int, int]:
+    """Processors and gigabytes that a MIG profile's name tells of: `1g.10gb` is (1, 10)."""
     processors, _, gigabytes = profile.partition("g.")
     return int(processors), int(gigabytes.removesuffix("gb"))
 

@@ -24,13 +24,14 @@ from chartproof.cluster.api import Api
 from chartproof.cluster.embedded import Cluster
 from chartproof.cluster.live import LiveSettings
 from chartproof.cluster.objects import SYSTEM_NODE
-from chartproof.cluster.placement import CAPACITY_TYPE, EFA, GPU, NODE_POOL
+from chartproof.cluster.placement import CAPACITY_TYPE, GPU, NODE_POOL
 from chartproof.cluster.smoke import rendering
 from chartproof.cluster.speed import Speed
 from chartproof.errors import UsageError
 from chartproof.languages.quantity import parse_quantity
 from chartproof.plan import plan_release
 from chartproof.release import dig
+from chartproof.scheduling import EFA_RESOURCE
 from tests import presets
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
@@ -49,7 +50,7 @@ def test_types_offer_what_the_catalog_has_allocatable_after_the_providers_own_re
         assert parse_quantity(each["resources"]["cpu"]) * 1000 - 100 == instance.allocatable_millicpu
         assert parse_quantity(each["resources"]["memory"]) / 1024**2 - 10 == instance.allocatable_memory_mebibytes
         assert each["resources"].get(GPU, "0") == str(instance.gpu_count)
-        assert each["resources"].get(EFA, "0") == str(instance.efa)
+        assert each["resources"].get(EFA_RESOURCE, "0") == str(instance.efa)
 
 
 def test_types_without_a_price_are_not_offered() -> None:

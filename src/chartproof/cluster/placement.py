@@ -14,7 +14,8 @@ from typing import Any
 
 from chartproof.catalog import Instance
 from chartproof.languages.quantity import parse_quantity
-from chartproof.release import dig
+from chartproof.release import dig, selector_matches
+from chartproof.scheduling import EFA_RESOURCE
 
 Body = Mapping[str, Any]
 
@@ -22,8 +23,6 @@ ZONE = "topology.kubernetes.io/zone"
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 NODE_POOL = "karpenter.sh/nodepool"
 GPU = "nvidia.com/gpu"
-EFA = "vpc.amazonaws.com/efa"
-"""Adapters by which GPUs of several machines talk to each other."""
 
 RESERVED = "reserved"
 _CAPACITY_TYPES = (RESERVED, "spot", "on-demand")
@@ -261,7 +260,7 @@ def capacity(instance: Instance) -> Resources:
 
 def devices(instance: Instance) -> dict[str, str]:
     """What a machine offers that pods ask for by the piece, as device plugins tell of it."""
-    have = {GPU: instance.gpu_count, EFA: instance.efa}
+    have = {GPU: instance.gpu_count, EFA_RESOURCE: instance.efa}
     return {name: str(count) for name, count in have.items() if count}
 
 
@@ -316,19 +315,12 @@ def beside(pod: Body, pods: Iterable[Body], nodes: Mapping[str, Body], topology:
     terms = dig(pod["spec"], "affinity", "podAffinity", "requiredDuringSchedulingIgnoredDuringExecution", default=())
     for term in terms:
         if term.get("topologyKey") == topology:
-            company = (nodes.get(each["spec"].get("nodeName", "")) for each in pods if _selected(term, each))
+            # The API server has put `matchLabelKeys` into the selector.
+            selector = term.get("labelSelector") or {}
+            near = (each for each in pods if selector_matches(selector, dig(each, "metadata", "labels", default={})))
+            company = (nodes.get(each["spec"].get("nodeName", "")) for each in near)
             found |= {labels[topology] for labels in company if labels and topology in labels}
     return found
-
-
-def _selected(term: Body, pod: Body) -> bool:
-    """Whether an affinity term is about a pod. The API server has put `matchLabelKeys` into the selector."""
-    labels = dig(pod, "metadata", "labels", default={})
-    wanted = dig(term, "labelSelector", "matchLabels", default={})
-    expressions = dig(term, "labelSelector", "matchExpressions", default=())
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(
-        holds(each, labels) for each in expressions
-    )
 
 
 def tolerates(pod: Body, taint: Body) -> bool:
@@ -374,7 +366,7 @@ def _quantities(resources: Body) -> Resources:
         millicpu=_number(resources.get("cpu", 0)) * 1000,
         memory_bytes=_number(resources.get("memory", 0)),
         gpus=_number(resources.get(GPU, 0)),
-        efa=_number(resources.get(EFA, 0)),
+        efa=_number(resources.get(EFA_RESOURCE, 0)),
     )
 
 

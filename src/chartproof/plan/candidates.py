@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from chartproof.catalog import Catalog, Instance
+from chartproof.catalog import Catalog, Instance, slice_size
 from chartproof.pool import AUTO_MODE_LABELS, AWS_LABELS, INSTANCE_TYPE, gpu_pools_of, is_type_label
 from chartproof.release import Document, PodTemplate, Release
 from chartproof.requirements import Requirement
@@ -53,7 +53,7 @@ def cut(instances: Iterable[Instance], profile: str, catalog: Catalog) -> tuple[
     for each in instances:
         slices = catalog.gpus[each.gpu].slices_of(profile, each.gpu_memory_mebibytes) if each.gpu in catalog.gpus else 0
         if slices:
-            memory = int(_SLICE_SHARE * int(profile.partition(".")[2].removesuffix("gb")) * 1024)
+            memory = int(_SLICE_SHARE * slice_size(profile)[1] * 1024)
             found.append(replace(each, gpu_count=each.gpu_count * slices, gpu_memory_mebibytes=memory))
     return tuple(found)
 
