@@ -68,14 +68,14 @@ def main(words: Sequence[str] | None = None) -> int:
     print("ready after, best start     light      live  ratio")
     print(f"{'seconds':<24}{min(light)[0]:9.1f} {min(live)[0]:9.1f}  {min(live)[0] / min(light)[0]:5.2f}")
     chart, speed = inputs.find_chart(arguments.preset), Speed(arguments.speed)
-    sizing = prepared(arguments.preset, chart, speed)
+    sizings = prepared(arguments.preset, chart, speed)
     memory, progress = Memory(), Progress(sys.stderr)
     with cluster.running(live=Live(arguments.speed)) as running:
         started = time.monotonic()
         with memory.watching(running.place.directory):
             theatre = Theatre(Embedded(running), chart, progress=progress)
             with theatre.platform(arguments.platform):
-                played = theatre.play(arguments.preset, sizing, [arguments.scenario])
+                played = theatre.play(arguments.preset, sizings, [arguments.scenario])
         seconds = time.monotonic() - started
     resting = min(each[1] for each in light)
     print(f"{'peak memory, MB':<24}{resting:9.0f} {memory.peak:9.0f}  {memory.peak / resting:5.2f}")

@@ -9,6 +9,8 @@ from chartproof.workload import EngineContainer
 
 PRODUCER = "kv_producer"
 CONSUMER = "kv_consumer"
+NIXL = "NixlConnector"
+"""vLLM's own connector, over the network from replica to replica."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,11 @@ class KvTransfer:
 
     connector: str
     role: str
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the engine computes prompts or answers only, and needs another one for the rest."""
+        return self.role in {PRODUCER, CONSUMER}
 
 
 def kv_transfer(engine: EngineContainer) -> KvTransfer | None:

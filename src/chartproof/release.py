@@ -231,6 +231,11 @@ def once_per_release(compute: Callable[[Release], Answer]) -> Callable[[Release]
     return remembered
 
 
+def has_labels(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether the `wanted` labels are among `labels`, as the selector of a Service asks; none are among any."""
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
 def selector_matches(selector: Any, labels: Mapping[str, str]) -> bool:
     """Whether a Kubernetes label selector (matchLabels and matchExpressions) selects `labels`.
 
@@ -239,7 +244,7 @@ def selector_matches(selector: Any, labels: Mapping[str, str]) -> bool:
     if not isinstance(selector, Mapping):
         return False
     wanted = selector.get("matchLabels") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
+    if not has_labels(labels, wanted):
         return False
     for expression in selector.get("matchExpressions") or []:
         key, operator, values = expression.get("key"), expression.get("operator"), expression.get("values") or []

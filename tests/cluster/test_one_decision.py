@@ -25,11 +25,21 @@ def test_one_to_ten_in_one_decision(
     with Rig(live_cluster, tmp_path) as rig:
         rig.install("platform", "platform", PLATFORM)
         served = rig.serve("model", HERE.parent / "values" / "one-decision.yaml")
-        rig.load(served, 0.2)
+        # Next to nothing: what is held back while the first replica loads comes to it at once, and shall not ask for
+        # more.
+        rig.load(served, 0.05)
         rig.until(lambda: (served.now.ready or 0) >= 1, "the first replica serves")
-        rig.until(lambda: served.now.replicas == served.now.current == served.now.ready == 1, "there is one replica")
-        # No scrape shall show a part of the burst: the signal is given when the first one succeeds again.
+
+        def one_suffices() -> bool:
+            metric = rig.metric(served)
+            is_one = served.now.replicas == served.now.current == served.now.ready == 1
+            return is_one and metric is not None and metric <= served.sizing.target
+
+        rig.until(one_suffices, "there is one replica, and it suffices")
+        # No scrape shall show a part of the burst, nor one that was under way when it was forbidden: the signal is
+        # given when the first one succeeds again.
         with rig.broken("*/metrics", "refuse"):
+            rig.until(lambda: not rig.is_scraped(), "no scrape succeeds")
             sent = served.clients.sent("burst")
             requests = served.sizing.burst(REPLICAS, served.sizing.short)
             rig.burst(served, requests)

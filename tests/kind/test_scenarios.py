@@ -35,7 +35,8 @@ NAME = helm.release_name(PRESET.stem)
 
 @pytest.fixture(scope="module")
 def sizing() -> Sizing:
-    return prepared(PRESET, presets.CHART, Speed(1.0))
+    (found,) = prepared(PRESET, presets.CHART, Speed(1.0))
+    return found
 
 
 @pytest.fixture(scope="module")

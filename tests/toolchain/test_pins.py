@@ -128,8 +128,9 @@ def test_a_stream_of_json_objects_is_read_one_by_one() -> None:
     assert crds._objects(" \n") == []
 
 
-def test_a_python_program_has_the_version_that_is_locked() -> None:
-    module = pins.modules()["litellm"]
+@pytest.mark.parametrize("name", ["litellm", "vllm-router"])
+def test_a_python_program_has_the_version_that_is_locked(name: str) -> None:
+    module = pins.modules()[name]
     assert module.entry
-    assert f"litellm=={module.version}" in (ROOT / "litellm" / "requirements.in").read_text().replace("[proxy]", "")
-    assert pins.locked(module.directory)["litellm"] == module.version
+    assert f"{name}=={module.version}" in (ROOT / name / "requirements.in").read_text().replace("[proxy]", "")
+    assert pins.locked(module.directory)[name] == module.version

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 
 from chartproof import toolchain
+from chartproof.cluster.machines.real_containers import is_router
 from chartproof.toolchain import pins
 from chartproof.toolchain.locate import Origin, probe
+from tests import presets
 
 pytestmark = pytest.mark.slow  # built on first use
 
@@ -68,3 +71,20 @@ def test_litellm_is_the_locked_one_and_asks_nobody_for_it() -> None:
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
     assert result.stdout.split()[-1] == pins.modules()["litellm"].version
     assert result.stderr == ""
+
+
+def test_the_router_has_the_words_that_the_chart_tells_it() -> None:
+    if sys.platform != "linux":
+        pytest.skip("vllm-router is published for Linux only")
+    release = presets.render("llama-3.3-70b-fp8-g7e-disaggregated")
+    (told,) = (
+        container["args"]
+        for document in release.of_kind("Deployment")
+        for container in document.pod_templates[0].containers()
+        if is_router(container)
+    )
+    result = subprocess.run(
+        [str(toolchain.resolve("vllm-router")), "--help"], capture_output=True, text=True, check=True, timeout=120
+    )
+    known = {*re.findall(r"--[a-z-]+", result.stdout)}
+    assert {each for each in told if each.startswith("--")} <= known

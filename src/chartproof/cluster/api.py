@@ -259,6 +259,15 @@ def _send(
     return response.status, response.read()
 
 
+def token_request(seconds: int) -> Body:
+    """What a ServiceAccount's `token` is asked for, to be good for so long."""
+    return {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": seconds},
+    }
+
+
 def access(kubeconfig: Path) -> tuple[SplitResult, ssl.SSLContext]:
     """Where the API server of a kubeconfig is, and trust and identity to talk to it."""
     config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))

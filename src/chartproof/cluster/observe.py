@@ -11,7 +11,7 @@ from chartproof.cluster.api import Api
 from chartproof.cluster.cloud import NO_NODE
 from chartproof.cluster.objects import INSTANCE_TYPE
 from chartproof.release import dig
-from chartproof.workload import MIG_PREFIX, mig_profile
+from chartproof.workload import GPU_RESOURCE, MIG_PREFIX, mig_profile
 
 Body = Mapping[str, Any]
 
@@ -101,7 +101,7 @@ def failures(api: Api, namespace: str) -> list[str]:
 
 
 def _has_gpu(capacity: Body) -> bool:
-    return bool(capacity.get(placement.GPU)) or any(str(each).startswith(MIG_PREFIX) for each in capacity)
+    return bool(capacity.get(GPU_RESOURCE)) or any(str(each).startswith(MIG_PREFIX) for each in capacity)
 
 
 def _slices(pod: Body) -> int:

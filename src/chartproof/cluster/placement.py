@@ -14,15 +14,15 @@ from typing import Any
 
 from chartproof.catalog import Instance
 from chartproof.languages.quantity import parse_quantity
-from chartproof.release import dig, selector_matches
+from chartproof.release import dig, has_labels, selector_matches
 from chartproof.scheduling import EFA_RESOURCE
+from chartproof.workload import GPU_RESOURCE
 
 Body = Mapping[str, Any]
 
 ZONE = "topology.kubernetes.io/zone"
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 NODE_POOL = "karpenter.sh/nodepool"
-GPU = "nvidia.com/gpu"
 
 RESERVED = "reserved"
 _CAPACITY_TYPES = (RESERVED, "spot", "on-demand")
@@ -172,7 +172,7 @@ class Pool:
         nodes = sum(self.zone_nodes.values()) + 1
         if self.static_nodes is not None and nodes > self.static_nodes:
             return False
-        have = {"cpu": after.millicpu / 1000, "memory": after.memory_bytes, GPU: after.gpus, "nodes": nodes}
+        have = {"cpu": after.millicpu / 1000, "memory": after.memory_bytes, GPU_RESOURCE: after.gpus, "nodes": nodes}
         return all(have.get(key, 0) <= _number(limit) for key, limit in limits.items())
 
     @property
@@ -260,7 +260,7 @@ def capacity(instance: Instance) -> Resources:
 
 def devices(instance: Instance) -> dict[str, str]:
     """What a machine offers that pods ask for by the piece, as device plugins tell of it."""
-    have = {GPU: instance.gpu_count, EFA_RESOURCE: instance.efa}
+    have = {GPU_RESOURCE: instance.gpu_count, EFA_RESOURCE: instance.efa}
     return {name: str(count) for name, count in have.items() if count}
 
 
@@ -294,7 +294,7 @@ def requests(pod: Body) -> Resources:
 def selects(pod: Body, labels: Body) -> bool:
     """Whether node selector and required node affinity of a pod spec match these node labels."""
     wanted = pod.get("nodeSelector") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
+    if not has_labels(labels, wanted):
         return False
     terms = dig(
         pod,
@@ -365,7 +365,7 @@ def _quantities(resources: Body) -> Resources:
     return Resources(
         millicpu=_number(resources.get("cpu", 0)) * 1000,
         memory_bytes=_number(resources.get("memory", 0)),
-        gpus=_number(resources.get(GPU, 0)),
+        gpus=_number(resources.get(GPU_RESOURCE, 0)),
         efa=_number(resources.get(EFA_RESOURCE, 0)),
     )
 

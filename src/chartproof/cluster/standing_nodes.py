@@ -16,7 +16,7 @@ from chartproof.cluster.objects import INSTANCE_TYPE, ZONES, node_for
 from chartproof.cluster.placement import Body, Placement
 from chartproof.release import Release, dig
 from chartproof.scheduling import GpuPod, gpu_pods_in
-from chartproof.workload import MIG_PREFIX
+from chartproof.workload import GPU_RESOURCE, MIG_PREFIX
 
 #: What device plugins and exporters look for where no feature discovery labels the nodes.
 GPU_PRESENT = "nvidia.com/gpu.present"
@@ -107,6 +107,6 @@ def _cut(node: dict[str, Any], instance: Instance, profile: str) -> None:
     """Let the node offer slices of its GPUs in their place, as the plugin's strategy `mixed` does."""
     slices = catalog().gpus[instance.gpu].slices_of(profile, instance.gpu_memory_mebibytes)
     for side in ("capacity", "allocatable"):
-        node["status"][side].pop(placement.GPU, None)
+        node["status"][side].pop(GPU_RESOURCE, None)
         if slices:
             node["status"][side][MIG_PREFIX + profile] = str(slices * instance.gpu_count)

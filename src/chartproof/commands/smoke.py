@@ -156,7 +156,7 @@ def _platform_of(preset: Path) -> Path | None:
 
 def _prepared(
     arguments: argparse.Namespace, plan: Sequence[tuple[Path | None, list[Path]]], live: Sequence[str]
-) -> dict[Path, Sizing | InputError]:
+) -> dict[Path, list[Sizing] | InputError]:
     """What scenarios need to know of each preset, or why they cannot be played with it.
 
     A preset that does not render must not cost the start of a cluster.
@@ -170,25 +170,31 @@ def _prepared(
     if not live:
         return {}
     from chartproof.cluster.live import Live  # noqa: PLC0415
-    from chartproof.cluster.scenario.definition import SCENARIOS  # noqa: PLC0415
     from chartproof.cluster.scenario.stage import prepared  # noqa: PLC0415
 
     speed = Live(arguments.speed).pace if arguments.speed is not None else Live().pace
-    found: dict[Path, Sizing | InputError] = {}
+    found: dict[Path, list[Sizing] | InputError] = {}
     for each in (model for _, models in plan for model in models):
         try:
             found[each] = prepared(each, arguments.chart, speed)
         except InputError as error:
             found[each] = error
-    reasons = [
-        f"{preset.stem}, {name}: {why}"
-        for preset, sizing in found.items()
-        for name in live
-        if (why := sizing.what if isinstance(sizing, InputError) else SCENARIOS[name].excluded(sizing))
-    ]
-    if len(reasons) == len(found) * len(live):
+    if all(_unplayable(sizings, name) for sizings in found.values() for name in live):
+        reasons = [
+            f"{preset.stem}, {name}: {_unplayable(sizings, name)}" for preset, sizings in found.items() for name in live
+        ]
         raise UsageError(f"none of these scenarios is for any of these presets: {'; '.join(reasons)}")
     return found
+
+
+def _unplayable(sizings: list[Sizing] | InputError, name: str) -> str:
+    """Why no workload of a preset can play a scenario; empty where one can."""
+    from chartproof.cluster.scenario.definition import SCENARIOS  # noqa: PLC0415
+
+    if isinstance(sizings, InputError):
+        return sizings.what
+    reasons = [SCENARIOS[name].excluded(each) for each in sizings]
+    return reasons[0] if all(reasons) else ""
 
 
 def _life(arguments: argparse.Namespace, plan: Sequence[tuple[Path | None, list[Path]]]) -> list[Outcome]:
@@ -216,7 +222,7 @@ def _life(arguments: argparse.Namespace, plan: Sequence[tuple[Path | None, list[
 def _scenes(
     arguments: argparse.Namespace,
     plan: Sequence[tuple[Path | None, list[Path]]],
-    prepared: dict[Path, Sizing | InputError],
+    prepared: dict[Path, list[Sizing] | InputError],
     names: Sequence[str],
 ) -> list[Played]:
     """Every preset through its scenarios on a live cluster."""
@@ -235,12 +241,12 @@ def _scenes(
 
     def models(theatre: Theatre, presets: Sequence[Path]) -> Iterator[Played]:
         for each in presets:
-            sizing = prepared[each]
-            if isinstance(sizing, InputError):
-                progress.say(f"{each.stem}: cannot be played: {sizing.what}")
-                yield Played(each.stem, skipped=dict.fromkeys(names, sizing.what))
+            sizings = prepared[each]
+            if isinstance(sizings, InputError):
+                progress.say(f"{each.stem}: cannot be played: {sizings.what}")
+                yield Played(each.stem, skipped=dict.fromkeys(names, sizings.what))
                 continue
-            found = theatre.play(each, sizing, names)
+            found = theatre.play(each, sizings, names)
             if arguments.out is not None:
                 for result in found.results:
                     report.write(result, arguments.out)

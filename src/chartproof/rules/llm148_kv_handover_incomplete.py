@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from chartproof.findings import Finding, Severity
-from chartproof.kv_transfer import CONSUMER, PRODUCER, kv_transfer
+from chartproof.kv_transfer import CONSUMER, NIXL, PRODUCER, kv_transfer
 from chartproof.release import Document
 from chartproof.rules._kinds import SERVING
 from chartproof.rules.registry import Context, rule
 from chartproof.versions import parse_version
 from chartproof.workload import engine_containers, engines_of
 
-_NIXL = "NixlConnector"
 _HOST = "VLLM_NIXL_SIDE_CHANNEL_HOST"
 #: First images that have NIXL's library (built with INSTALL_KV_CONNECTORS=true).
 _SINCE = "0.14.0"
@@ -49,7 +48,7 @@ def kv_handover_incomplete(document: Document, context: Context) -> Iterator[Fin
     }
     for engine in engine_containers(document):
         transfer = kv_transfer(engine)
-        if transfer is None or transfer.connector != _NIXL:
+        if transfer is None or transfer.connector != NIXL:
             continue
         if _HOST not in engine.environment:
             yield context.finding(
@@ -62,7 +61,7 @@ def kv_handover_incomplete(document: Document, context: Context) -> Iterator[Fin
         if engine.official_image and engine.version is not None and since is not None and engine.version < since:
             yield context.finding(
                 document,
-                f"{engine}: the image of vLLM {engine.version} has no NIXL, and {_NIXL} does not start without it",
+                f"{engine}: the image of vLLM {engine.version} has no NIXL, and {NIXL} does not start without it",
                 path=f"{engine.path}.image",
                 hint=f"take {_SINCE} or newer, or an image with the package nixl",
             )

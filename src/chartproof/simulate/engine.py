@@ -165,10 +165,19 @@ class Job:
         "left",
         "lost",
         "prompt_tokens",
+        "received",
         "todo",
     )
 
-    def __init__(self, arrival: float, prompt_tokens: int, answer_tokens: int, blocks: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        arrival: float,
+        prompt_tokens: int,
+        answer_tokens: int,
+        blocks: tuple[int, ...] = (),
+        *,
+        received: bool = False,
+    ) -> None:
         self.arrival = arrival
         self.prompt_tokens = prompt_tokens
         self.answer_tokens = answer_tokens
@@ -178,6 +187,8 @@ class Job:
         self.lost = ""
         #: Names of the prompt's blocks of BLOCK_TOKENS, which are the same where the prompts are up to there.
         self.blocks = blocks
+        #: Another replica has computed the prompt, and its KV cache comes from there; after a preemption it does not.
+        self.received = received
         #: Tokens to have before the next one comes: the prompt, and after a preemption the answer so far.
         self.todo = prompt_tokens
         #: Those of them that are not in the prefix cache, known once it is let in.
@@ -287,7 +298,10 @@ class Engine:
             if self.kv_tokens + waiting[0].todo + self.running + 1 > model.kv_tokens and self.running:
                 break
             job = waiting.popleft()
-            if job.blocks or model.cached_share:
+            if job.received and math.isnan(job.first_token):
+                # What is known of the whole prompt still has to make a token of its last one.
+                job.compute = 1
+            elif job.blocks or model.cached_share:
                 cached = self._cached(job)
                 self.cached_tokens_total += cached
                 self.prompt_tokens_total += cached

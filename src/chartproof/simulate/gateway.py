@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from chartproof.release import Document, Release, dig
+from chartproof.release import Document, Release, dig, has_labels
 from chartproof.simulate.world import Overflow
 from chartproof.workload import EngineContainer
 
@@ -56,7 +56,7 @@ def _fallbacks(configuration: Mapping[str, Any], own: set[str]) -> Iterator[str]
 
 def _selects(service: Document, container: EngineContainer) -> bool:
     selector = service.get("spec", "selector", default={})
-    return bool(selector) and all(container.pod.labels.get(key) == value for key, value in selector.items())
+    return bool(selector) and has_labels(container.pod.labels, selector)
 
 
 def _host(entry: Mapping[str, Any]) -> str:

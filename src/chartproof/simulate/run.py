@@ -8,12 +8,12 @@ flight then get LAST_SECONDS to finish. A lost request misses every objective.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from chartproof.autoscaler import Autoscaler, autoscalers
 from chartproof.errors import InputError
-from chartproof.kv_transfer import CONSUMER, PRODUCER, kv_transfer
+from chartproof.kv_transfer import KvTransfer, kv_transfer
 from chartproof.languages.duration import DurationError, prometheus_seconds
 from chartproof.languages.promql import Query
 from chartproof.plan.workload_plan import WorkloadPlan, plan_release
@@ -59,7 +59,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is simulated of a release: its one autoscaled engine workload."""
+    """An autoscaled engine workload of a release, which is simulated or played."""
 
     release: Release
     plan: WorkloadPlan
@@ -71,6 +71,12 @@ class Subject:
     def model(self) -> EngineModel:
         """The engine on the instance type that the heaviest pool buys first."""
         return self.models[self.pools[0].instances[0].name]
+
+    @property
+    def transfer(self) -> KvTransfer | None:
+        """Of an engine that computes prompts or answers only, how it hands them over; None for any other."""
+        found = kv_transfer(self.plan.container)
+        return found if found is not None and found.is_half else None
 
     @property
     def lead_seconds(self) -> float:
@@ -154,50 +160,64 @@ class Result:
         return min((each.percent for each in self.attained), default=100.0)
 
 
-def subject_of(release: Release, *, cached_share: float = 0.0) -> Subject:
-    """The workload to simulate. Raises InputError where there is none, or where too little is known of it.
+def subjects_of(release: Release, *, cached_share: float = 0.0) -> Iterator[Subject]:
+    """Every engine workload of a release that KEDA scales: one, or one for each role of disaggregated serving.
 
-    `cached_share` of every prompt is found in the prefix cache, where a trace does not name its blocks.
+    `cached_share` of every prompt is found in the prefix cache, where a trace does not name its blocks. Raises
+    InputError where there is none, and at the first of which too little is known.
     """
     plans = plan_release(release)
-    for scaler in autoscalers(release):
-        plan = next((each for each in plans if each.container.document is scaler.target), None)
-        if plan is None or not scaler.is_keda:
-            continue
-        transfer = kv_transfer(plan.container)
-        if transfer is not None and transfer.role in {PRODUCER, CONSUMER}:
-            raise InputError(
-                "computes prompts or answers only, and an engine is simulated that does both",
-                where=plan.container.document.identity,
-                how="the preset without disaggregation.enabled",
-            )
-        pools = node_pools(release, plan)
-        models = {
-            instance.name: found
-            for pool in pools
-            for instance in pool.instances
-            if (found := engine_model(plan, instance.gpu, instance.gpu_memory_mebibytes)) is not None
-        }
-        missing = next((each.name for pool in pools for each in pool.instances if each.name not in models), None)
-        if missing is not None:
-            raise InputError(
-                f"how fast {plan.model.id} is on {missing} is not known",
-                where=plan.container.document.identity,
-                how="a model and a GPU that the catalog has a profile of, or can scale one to",
-            )
-        if cached_share and not all(each.prefix_cache for each in models.values()):
-            raise InputError(
-                "its prefix cache is switched off, and no prompt is found in it",
-                where=plan.container.document.identity,
-                how="leave out --cached-prompt-share, or the engine's option that switches it off",
-            )
-        models = {name: replace(each, cached_share=cached_share) for name, each in models.items()}
-        return Subject(release, plan, scaler, pools, models)
-    raise InputError(
-        "has no engine with a known model under a ScaledObject",
-        where=release.name,
-        how="switch autoscaling on, and annotate the pods with chartproof.io/model",
-    )
+    found = [
+        (plan, scaler)
+        for scaler in autoscalers(release)
+        if scaler.is_keda
+        and (plan := next((each for each in plans if each.container.document is scaler.target), None)) is not None
+    ]
+    if not found:
+        raise InputError(
+            "has no engine with a known model under a ScaledObject",
+            where=release.name,
+            how="switch autoscaling on, and annotate the pods with chartproof.io/model",
+        )
+    for plan, scaler in found:
+        yield _subject(release, plan, scaler, cached_share)
+
+
+def subject_of(release: Release, *, cached_share: float = 0.0) -> Subject:
+    """The first of `subjects_of`, to be simulated alone. Raises InputError where it cannot serve alone, too."""
+    subject = next(subjects_of(release, cached_share=cached_share))
+    if subject.transfer is not None:
+        raise InputError(
+            "computes prompts or answers only, and an engine is simulated that does both",
+            where=subject.plan.container.document.identity,
+            how="the preset without disaggregation.enabled",
+        )
+    return subject
+
+
+def _subject(release: Release, plan: WorkloadPlan, scaler: Autoscaler, cached_share: float) -> Subject:
+    pools = node_pools(release, plan)
+    models = {
+        instance.name: found
+        for pool in pools
+        for instance in pool.instances
+        if (found := engine_model(plan, instance.gpu, instance.gpu_memory_mebibytes)) is not None
+    }
+    missing = next((each.name for pool in pools for each in pool.instances if each.name not in models), None)
+    if missing is not None:
+        raise InputError(
+            f"how fast {plan.model.id} is on {missing} is not known",
+            where=plan.container.document.identity,
+            how="a model and a GPU that the catalog has a profile of, or can scale one to",
+        )
+    if cached_share and not all(each.prefix_cache for each in models.values()):
+        raise InputError(
+            "its prefix cache is switched off, and no prompt is found in it",
+            where=plan.container.document.identity,
+            how="leave out --cached-prompt-share, or the engine's option that switches it off",
+        )
+    models = {name: replace(each, cached_share=cached_share) for name, each in models.items()}
+    return Subject(release, plan, scaler, pools, models)
 
 
 def demand(subject: Subject, trace: Trace) -> list[Need]:

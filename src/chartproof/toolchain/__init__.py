@@ -6,6 +6,7 @@ Each program is taken from the first of: its environment variable (`CHARTPROOF_H
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -51,8 +52,12 @@ LIVE_LOOP = (
     "kube-state-metrics",
     "karpenter",
     "litellm",
+    *(("vllm-router",) if sys.platform == "linux" else ()),
 )
-"""What runs on top of the control plane where autoscaling is to be seen at work."""
+"""What runs on top of the control plane where autoscaling is to be seen at work.
+
+The router is published for Linux only; elsewhere its pods cannot be made.
+"""
 
 
 @cache

@@ -155,7 +155,7 @@ def _module(directory: Path, entry: Mapping[str, Any], versions: Mapping[str, st
         ldflags=ldflags,
         tags=tags,
         seconds=entry["seconds"],
-        optional=entry.get("optional", False),
+        optional=entry.get("optional", False) or sys.platform not in entry.get("systems", [sys.platform]),
         programs=tuple(_program(name, directory.name, each) for name, each in entry["programs"].items()),
         digest=_digest(directory, ldflags, (*tags, *_interpreter(entry_point))),
         entry=entry_point,

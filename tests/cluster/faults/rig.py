@@ -27,17 +27,18 @@ from chartproof import helm, kubernetes_yaml, toolchain
 from chartproof.cluster import Cluster, supervisor
 from chartproof.cluster.api import ApiError
 from chartproof.cluster.machines.watch import Client
-from chartproof.cluster.placement import CAPACITY_TYPE, GPU, NODE_POOL
+from chartproof.cluster.placement import CAPACITY_TYPE, NODE_POOL
 from chartproof.cluster.scenario.clients import StreamingClients
 from chartproof.cluster.scenario.recorder import COMPOSITE, Clock, Recorder
 from chartproof.cluster.scenario.runner import names_of, rolled_out
-from chartproof.cluster.scenario.sizing import Sizing, sizing_of
+from chartproof.cluster.scenario.sizing import Sizing, sizings_of
 from chartproof.cluster.scenario.surroundings import Embedded
 from chartproof.cluster.scenario.timeline import Asked, Decision, Sample
 from chartproof.cluster.smoke import provide
 from chartproof.languages.quantity import parse_quantity
 from chartproof.load.client import Target
 from chartproof.release import Release, dig
+from chartproof.workload import GPU_RESOURCE
 
 Body = dict[str, Any]
 Found = TypeVar("Found")
@@ -199,9 +200,12 @@ class Rig:
         self._change("install", name, namespace, values)
         return release
 
-    def serve(self, name: str, *overlays: Path, preset: Path = PRESET, replicas: int = REPLICAS) -> Served:
-        """Install a model and follow it."""
-        sizing = sizing_of(self.install(name, NAMESPACE, preset, *overlays), self.speed)
+    def serve(
+        self, name: str, *overlays: Path, preset: Path = PRESET, replicas: int = REPLICAS, part: str = ""
+    ) -> Served:
+        """Install a model and follow it, or the part of it that has this name."""
+        sizings = sizings_of(self.install(name, NAMESPACE, preset, *overlays), self.speed)
+        sizing = next(each for each in sizings if each.part == part)
         return self._loop.run(self._follow(name, sizing, replicas))
 
     def upgrade(self, served: Served, *words: str) -> None:
@@ -398,6 +402,10 @@ class Rig:
         """What the real Prometheus answers, asked directly."""
         return list(self._prometheus(f"query?query={quote(query)}").get("result", ()))
 
+    def is_scraped(self) -> bool:
+        """Whether the last scrape of any pod of the models succeeded."""
+        return bool(self.query(f'up{{namespace="{NAMESPACE}"}} == 1'))
+
     def _prometheus(self, path: str) -> Body:
         try:
             with self._opener.open(f"{self.surroundings.prometheus}/api/v1/{path}", timeout=5) as answer:
@@ -476,7 +484,9 @@ class Rig:
 
     def nodes_without_gpu(self) -> list[str]:
         """Names of Karpenter's nodes that offer none."""
-        return [each["metadata"]["name"] for each in self.nodes() if GPU not in dig(each, "status", "allocatable")]
+        return [
+            each["metadata"]["name"] for each in self.nodes() if GPU_RESOURCE not in dig(each, "status", "allocatable")
+        ]
 
     def give_up(self, node: str) -> None:
         """Delete a node's claim, as its alert says."""

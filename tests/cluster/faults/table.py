@@ -1,7 +1,7 @@
 """The faults, as data: what is broken, what must hold meanwhile, which alert tells of it, and who mends it.
 
 `docs/faults.md` has the same table, made by `python -m tests.cluster.faults.table`; `test_faults` has a test for each,
-and `test_groups` for those of replicas over several nodes.
+`test_groups` for those of replicas over several nodes, and `test_roles` for those of prompts and answers apart.
 """
 
 from __future__ import annotations
@@ -140,6 +140,18 @@ FAULTS = (
         "Its group alone is made anew, and its leader's requests are lost; the other group loses none.",
         may_fire=("LlmRequestsWaiting", "LlmRequestsWaitingLong", "LlmTimeToFirstTokenHigh", "LlmEngineHung"),
         mended="by itself: the controller deletes the leader, and everything of the group comes again",
+    ),
+    Fault(
+        "decode-replica-killed",
+        "a replica that makes answers is killed, of a model with prompts and answers on separate replicas",
+        "Its answers end, and what the router sends it before it hears of that fails; then nothing more is lost.",
+        mended="by itself: the container starts again, and the router finds it",
+    ),
+    Fault(
+        "prefill-replica-killed",
+        "a replica that computes prompts is killed, of such a model",
+        "The prompts that it computes fail, and what the router sends it before it hears of that; then nothing more.",
+        mended="by itself: the container starts again, and the router finds it",
     ),
     Fault(
         "two-models",

@@ -47,6 +47,12 @@ def _by_group(rig: Rig, served: Served) -> dict[str, dict[str, Mapping[str, Any]
     return dict(found)
 
 
+def _targets(rig: Rig, served: Served, which: str = "") -> set[str]:
+    """The pods of a model that Prometheus scrapes, or those of them whose `up` is so."""
+    found = rig.query(f'up{{namespace="{rig.namespace}",pod=~"{served.workload}-.*"}} {which}')
+    return {each["metric"]["pod"] for each in found}
+
+
 def _identities(pods: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {index: each["metadata"]["uid"] for index, each in pods.items()}
 
@@ -67,8 +73,9 @@ def test_requests_wake_groups_from_zero_and_none_is_lost(rig: Rig, groups: Serve
     # Only leaders are asked: by clients, and by Prometheus.
     leaders = {group["0"]["metadata"]["name"] for group in pods.values()}
     assert {each["pod"] for each in rig.engines() if each["namespace"] == rig.namespace} == leaders
-    seen = rig.query(f'up{{namespace="{rig.namespace}",pod=~"{groups.workload}-.*"}} == 1')
-    assert {each["metric"]["pod"] for each in seen} == leaders
+    # A replica is ready before its first scrape.
+    rig.until(lambda: _targets(rig, groups, "== 1") == leaders, "the leaders are scraped")
+    assert _targets(rig, groups) == leaders
     rig.until(lambda: groups.served(0) >= BURST, "the first requests are answered", 240)
     assert groups.lost(0) == []
 
@@ -113,5 +120,9 @@ def test_quiet_takes_groups_back_to_zero_and_leaves_nothing(rig: Rig, groups: Se
     rig.until(lambda: rig.cluster.api.list("v1", "Pod", rig.namespace) == [], "no pod is left")
     rig.until(lambda: rig.nodes() == [], "no node is left", 240)
     assert groups.lost(since) == []
-    sets = rig.cluster.api.list("apps/v1", "StatefulSet", rig.namespace)
-    assert [(each["metadata"]["name"], dig(each, "spec", "replicas")) for each in sets] == [(groups.workload, 0)]
+
+    def sets() -> list[tuple[str, int]]:
+        found = rig.cluster.api.list("apps/v1", "StatefulSet", rig.namespace)
+        return [(each["metadata"]["name"], dig(each, "spec", "replicas")) for each in found]
+
+    rig.until(lambda: sets() == [(groups.workload, 0)], "only the set of the leaders is left")

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from tests.cluster.faults import table
 
+KINDS = ("faults", "groups", "roles")
+
 
 def test_every_fault_has_a_test_of_its_own() -> None:
-    sources = [(Path(__file__).parent / f"test_{each}.py").read_text(encoding="utf-8") for each in ("faults", "groups")]
+    sources = [(Path(__file__).parent / f"test_{each}.py").read_text(encoding="utf-8") for each in KINDS]
     tests = {
         each.name.removeprefix("test_").replace("_", "-"): ast.unparse(each)
         for source in sources

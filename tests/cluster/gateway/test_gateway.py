@@ -13,11 +13,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from chartproof.cluster.scenario.runner import rolled_out
 from tests.cluster.gateway.clients import Asked, Clients
 from tests.cluster.gateway.provider import MODEL, Provider
 
@@ -77,24 +78,26 @@ class Bench:
 
     def replicas(self) -> int:
         """That are wanted of the model."""
-        found = self.rig.cluster.api.find("apps/v1", "Deployment", self.workload, NAMESPACE)
-        assert found is not None
-        return int(found["spec"]["replicas"])
+        return int(self._deployment["spec"]["replicas"])
+
+    def is_rolled_out(self, replicas: int) -> bool:
+        """Whether so many replicas are wanted, and all that exist are of the newest generation and serve."""
+        found = self._deployment
+        return found["spec"]["replicas"] == replicas and rolled_out(found, after=0)
 
     def running(self) -> dict[str, int]:
         """Requests under way in the model's engines, by pod."""
         return {each["pod"]: each["running"] for each in self.rig.engines() if each["namespace"] == NAMESPACE}
 
     @property
-    def workload(self) -> str:
-        """Name of the engine's Deployment."""
-        names = [
-            each["metadata"]["name"]
+    def _deployment(self) -> dict[str, Any]:
+        """The engine's Deployment, as it is now."""
+        (found,) = (
+            each
             for each in self.rig.cluster.api.list("apps/v1", "Deployment", NAMESPACE)
             if not each["metadata"]["name"].endswith("-gateway")
-        ]
-        (name,) = names
-        return str(name)
+        )
+        return found
 
     def pods(self) -> list[str]:
         """The model's pods that are ready and stay."""
@@ -263,8 +266,11 @@ def test_a_rollout_of_the_model_loses_nothing(bench: Bench) -> None:
 
 
 def test_what_a_hung_replica_has_not_begun_is_answered_by_others(bench: Bench, loop: asyncio.AbstractEventLoop) -> None:
-    bench.rig.change("upgrade", NAME, NAMESPACE, "--set", "autoscaling.minReplicas=2", "--force-conflicts")
-    bench.until(lambda: len(bench.pods()) >= 2, "two replicas serve")
+    # Exactly two: the hung one shall not go because one too many was started.
+    two = "autoscaling.minReplicas=2,autoscaling.maxReplicas=2"
+    bench.rig.change("upgrade", NAME, NAMESPACE, "--set", two, "--force-conflicts")
+    # The upgrade takes the annotation of the last test away: none of the replicas that it replaces shall be hung.
+    bench.until(lambda: bench.is_rolled_out(2), "two replicas serve, and no other is there")
     bench.until(lambda: not any(bench.running().values()), "no request is left")
     begun = Asked(0.0)
     answer = asyncio.run_coroutine_threadsafe(bench.clients.one(begun, LONG), loop)
@@ -277,8 +283,8 @@ def test_what_a_hung_replica_has_not_begun_is_answered_by_others(bench: Bench, l
             bench.until(lambda: {each.target for each in sent() if each.complete} == {OWN, ELSEWHERE}, "both answer")
             bench.until(lambda: len(sent()) >= REQUESTS, "enough requests")
     finally:
-        bench.rig.control(f"pods/{NAMESPACE}/{hung}/unhang")
         bench.rig.change("upgrade", NAME, NAMESPACE, "--force-conflicts")
+        bench.rig.control(f"pods/{NAMESPACE}/{hung}/unhang")
     assert [each for each in sent() if not each.complete] == []
     # It is not repeated, and does not look whole.
     assert (begun.target, begun.end) == (OWN, "")

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from chartproof.cluster.machines.engine_api import WORD
+from chartproof.cluster.machines.engine_api import WORD, KvAddress
 from chartproof.cluster.machines.engine_server import EngineServer
 from tests.cluster.machines.engines import LOAD_SECONDS, MODEL, SPEED, STREAMED, chat, completion, engine, settings
 from tests.cluster.machines.loopback import Answer, Client, now, run, serving
@@ -551,3 +552,63 @@ def test_gpus_are_held_from_the_start_to_the_end() -> None:
 
 def test_the_model_is_as_fast_as_the_tests_believe() -> None:
     assert MODEL.step_seconds(1, 100) == pytest.approx(0.0201, abs=1e-4)
+
+
+# KV caches from replica to replica.
+
+KV_ADDRESS = KvAddress("10.64.0.7", 5600, 2)
+PREFILL: dict[str, Any] = {"do_remote_decode": True, "do_remote_prefill": False, "remote_host": None}
+
+
+def transferring(address: KvAddress | None = KV_ADDRESS) -> EngineServer:
+    return engine(terms=replace(settings().terms, kv_address=address))
+
+
+def test_a_prompt_that_another_replica_goes_on_with_tells_where_its_kv_cache_lies() -> None:
+    async def test(_: EngineServer, client: Client) -> None:
+        answer = await client.post("/v1/completions", completion(2000, 1, kv_transfer_params=PREFILL))
+        told = answer.body["kv_transfer_params"]
+        assert (told["do_remote_prefill"], told["do_remote_decode"]) == (True, False)
+        assert (told["remote_host"], told["remote_port"], told["tp_size"]) == ("10.64.0.7", 5600, 2)
+        plain = await client.post("/v1/completions", completion(2000, 1))
+        assert "kv_transfer_params" not in plain.body
+
+    loaded_and(test, transferring())
+
+
+def test_a_prompt_that_another_replica_has_computed_costs_hardly_anything() -> None:
+    received = {"do_remote_prefill": True, "do_remote_decode": False, "remote_host": "10.64.0.9", "remote_port": 5600}
+
+    async def test(server: EngineServer, client: Client) -> None:
+        async def busy_seconds(**more: Any) -> float:
+            before = server.busy_seconds
+            assert (await client.post("/v1/completions", completion(4000, 1, **more))).status == 200
+            return server.busy_seconds - before
+
+        assert await busy_seconds() == pytest.approx(4000 * MODEL.per_prompt_token, rel=0.01)
+        assert await busy_seconds(kv_transfer_params=received) == pytest.approx(MODEL.step_seconds(1, 0), rel=0.1)
+        assert server._played
+        assert server._played.engine.cached_tokens_total == 0
+
+    loaded_and(test, transferring())
+
+
+@pytest.mark.parametrize("host", ["localhost", None])
+def test_a_kv_cache_that_is_said_to_lie_on_the_own_machine_is_not_found(host: str | None) -> None:
+    received = {"do_remote_prefill": True, "remote_host": host, "remote_port": 5600}
+
+    async def test(_: EngineServer, client: Client) -> None:
+        answer = await client.post("/v1/completions", completion(kv_transfer_params=received))
+        assert answer.status == 500
+        assert "could not be loaded" in answer.body["error"]["message"]
+
+    loaded_and(test, transferring())
+
+
+def test_an_engine_without_a_connector_ignores_what_is_said_of_kv_caches() -> None:
+    async def test(_: EngineServer, client: Client) -> None:
+        answer = await client.post("/v1/completions", completion(100, 1, kv_transfer_params=PREFILL))
+        assert answer.status == 200
+        assert "kv_transfer_params" not in answer.body
+
+    loaded_and(test, transferring(None))

@@ -108,6 +108,14 @@ class World:
             each["reason"] for each in await self.all_of("v1", "Event") if each["source"].get("component") == "kubelet"
         ]
 
+    async def told(self, reason: str) -> None:
+        """Wait for an event of the kubelet: they are written behind the status."""
+
+        async def is_there() -> bool:
+            return reason in await self.reasons()
+
+        await self.until(is_there)
+
     async def until(self, condition: Callable[[], Awaitable[Any]]) -> Any:
         """What the condition finds, as soon as it finds something."""
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -177,10 +185,7 @@ def test_a_deployments_pod_is_ready_and_an_endpoint_only_once_its_engine_answers
 
         await world.until(running)
 
-        async def refused() -> bool:
-            return "Unhealthy" in await world.reasons()
-
-        await world.until(refused)
+        await world.told("Unhealthy")
         (pod,) = await world.pods()
         assert not is_ready(pod)
         assert [each["conditions"]["ready"] for each in await world.endpoints()] == [False]
@@ -217,7 +222,7 @@ def test_failing_liveness_and_lost_memory_restart_the_container_with_the_right_l
 
         status = await world.until(restarted(1))
         assert status["lastState"]["terminated"]["exitCode"] == 143
-        assert "Killing" in await world.reasons()
+        await world.told("Killing")
         world.engines[1].crash(137, "OOMKilled")
         status = await world.until(restarted(2))
         assert status["lastState"]["terminated"]["reason"] == "OOMKilled"

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from chartproof.cluster.machines.endpoints import Endpoints
 from chartproof.cluster.machines.listener import Listener
-from chartproof.cluster.machines.network import ERROR_HEADER, Network
+from chartproof.cluster.machines.network import Network
+from chartproof.cluster.machines.server import ERROR_HEADER
 from chartproof.cluster.machines.watch import Change
 from chartproof.errors import UsageError
 from tests.cluster.machines.talker import (
@@ -105,6 +106,21 @@ def test_a_body_is_streamed_to_a_real_program() -> None:
             assert not asking.done()
             rest.set()
             assert await asking == (200, "", "full")
+            await listener.stop()
+
+    run(test())
+
+
+def test_a_real_program_that_was_refused_a_connection_has_answered_all_the_same() -> None:
+    async def test() -> None:
+        async def relay(_: web.BaseRequest) -> web.StreamResponse:
+            return web.Response(status=502, headers={ERROR_HEADER: "refused"})
+
+        async with cable() as one:
+            listener = Listener(relay)
+            await listener.start(0)
+            one.network.alias("10.64.0.8", 80, ("127.0.0.1", listener.port))
+            assert await one.get("http://10.64.0.8/") == (502, "", "")
             await listener.stop()
 
     run(test())

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from chartproof.cluster.machines import probes
 from chartproof.cluster.machines.probes import Answer, Kind, Probe, ProbeError
-from chartproof.cluster.machines.server import Cut
+from chartproof.cluster.machines.server import ERROR_HEADER, Cut
 from chartproof.cluster.speed import Speed
 from tests.cluster.machines import virtual
 from tests.cluster.machines.doubles import container
@@ -166,11 +166,11 @@ def test_an_http_probe_may_name_another_host_and_port() -> None:
         (Cut(), 'Get "http://10.64.0.7:8000/health": EOF'),
         (ConnectionResetError(), 'Get "http://10.64.0.7:8000/health": EOF'),
         (
-            web.Response(status=502, headers={probes.ERROR_HEADER: "refused"}),
+            web.Response(status=502, headers={ERROR_HEADER: "refused"}),
             'Get "http://10.64.0.7:8000/health": dial tcp 10.64.0.7:8000: connect: connection refused',
         ),
         (
-            web.Response(status=502, headers={probes.ERROR_HEADER: "no such host"}),
+            web.Response(status=502, headers={ERROR_HEADER: "no such host"}),
             'Get "http://10.64.0.7:8000/health": dial tcp: lookup 10.64.0.7: no such host',
         ),
     ],

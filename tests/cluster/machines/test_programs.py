@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from chartproof.catalog import catalog
+from chartproof.cluster.machines.engine_api import KvAddress
 from chartproof.cluster.machines.engine_server import EngineServer, Settings
 from chartproof.cluster.machines.gpus import DeviceMonitor, GpuRegistry
-from chartproof.cluster.machines.programs import PodContext, is_monitor, server_for
+from chartproof.cluster.machines.programs import PodContext, engine_settings, is_monitor, server_for
 from chartproof.errors import ClusterError
 from chartproof.plan import plan_release
 from chartproof.release import Document, Release
@@ -102,6 +103,21 @@ def changed(release: Release, change: Mapping[str, Any]) -> Release:
         Document(body, each.source, each.index) if each is container.document else each for each in release.documents
     )
     return Release(release.name, documents, release.namespace)
+
+
+def test_the_roles_of_a_model_tell_each_other_the_addresses_of_their_pods() -> None:
+    release = presets.render("llama-3.3-70b-fp8-g7e-disaggregated")
+    assert kv_address(release) == KvAddress("10.64.0.7", 5600, 2)
+    assert kv_address(changed(release, {"env": []})) == KvAddress("localhost", 5600, 2)
+    assert settings_of().terms.kv_address is None
+
+
+def kv_address(release: Release) -> KvAddress | None:
+    async def make() -> Settings:
+        context = PodContext(SPEED, node("g7e.12xlarge"), release, GpuRegistry(SPEED))
+        return engine_settings(plan_release(release)[0].container, context, address="10.64.0.7")
+
+    return run(make()).terms.kv_address
 
 
 def key(value: Mapping[str, Any], **known: str) -> tuple[bool, tuple[str, ...]]:

@@ -136,3 +136,36 @@ def test_changes_are_told_and_those_of_a_status_are_not() -> None:
     found.workload_changed(Change.DELETED, deployment(**NAMED_PORT))
     found.workload_changed(Change.DELETED, deployment(**NAMED_PORT))
     assert told == [1, 0, 1, 0]
+
+
+HALVES = {"prefill": "kv_producer", "decode": "kv_consumer"}
+
+
+def half(role: str) -> dict[str, Any]:
+    """A Deployment that computes prompts or answers only."""
+    told = f'{{"kv_connector":"NixlConnector","kv_role":"{HALVES[role]}"}}'
+    return deployment(role, arguments=f"--served-model-name llama-3 --kv-transfer-config {told}", **NAMED_PORT)
+
+
+def router(*, selects: str = "app=decode tier=gpu") -> dict[str, Any]:
+    words = f"--port 8080 --prefill-selector app=prefill --decode-selector {selects} --kv-connector nixl"
+    ports = [{"name": "http", "containerPort": 8080}, {"name": "metrics", "containerPort": 29000}]
+    return deployment(
+        "router", image="vllm/vllm-router:v0.1.17", command=["vllm-router"], args=words.split(), ports=ports
+    )
+
+
+def test_the_way_to_a_model_of_two_roles_is_its_router() -> None:
+    bodies = [service(name, selector={"app": name}, target="http") for name in ("prefill", "decode", "router")]
+    found = routes(*bodies, half("prefill"), half("decode"), router())
+    assert found.all() == [Route("llm", "router", 80, ("llama-3",))]
+    assert routes(*bodies, half("prefill"), half("decode")).all() == []
+    assert routes(*bodies, half("prefill"), half("decode"), router(selects="app=other")).all() == []
+    assert routes(*bodies, router()).all() == []
+
+
+def test_a_router_is_found_again_when_its_engines_come_later() -> None:
+    found = routes(service("router", selector={"app": "router"}, target="http"), router())
+    assert found.all() == []
+    found.workload_changed(Change.ADDED, half("decode"))
+    assert [each.model for each in found.all()] == ["llama-3"]

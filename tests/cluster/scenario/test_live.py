@@ -34,8 +34,8 @@ def theatre(live_cluster: Cluster) -> Iterator[Theatre]:
 def play(theatre: Theatre, live_cluster: Cluster, stem: str, *names: str) -> dict[str, Timeline]:
     """Play scenarios with a preset; every one passes, and nothing is left of it."""
     assert live_cluster.live
-    sizing = prepared(presets.path_of(stem), presets.CHART, live_cluster.live.pace)
-    played: Played = theatre.play(presets.path_of(stem), sizing, names)
+    sizings = prepared(presets.path_of(stem), presets.CHART, live_cluster.live.pace)
+    played: Played = theatre.play(presets.path_of(stem), sizings, names)
     assert played.problems == []
     assert played.skipped == {}
     assert {each.timeline.setting.scenario: each.problems for each in played.results} == dict.fromkeys(names, ())
@@ -75,3 +75,21 @@ def test_a_model_grows_to_ten_at_once_drains_and_is_replaced(
 def test_office_hours_come_and_go(theatre: Theatre, live_cluster: Cluster) -> None:
     found = play(theatre, live_cluster, "qwen2.5-7b-g5", "office-hours")["office-hours"]
     assert [(each.before, each.after) for each in found.decisions if 0 in (each.before, each.after)] == [(0, 1), (1, 0)]
+
+
+def test_both_roles_of_a_model_grow_and_drain_behind_the_real_router(theatre: Theatre, live_cluster: Cluster) -> None:
+    assert live_cluster.live
+    preset = presets.path_of("llama-3.3-70b-fp8-g7e-disaggregated")
+    played = theatre.play(preset, prepared(preset, presets.CHART, live_cluster.live.pace), ["drain"])
+    assert played.problems == []
+    assert played.skipped == {}
+    assert {each.timeline.setting.part: each.problems for each in played.results} == {"prefill": (), "decode": ()}
+    assert {each.timeline.setting.part: each.timeline.setting.peak for each in played.results} == {
+        "prefill": 4,
+        "decode": 6,
+    }
+    # Both really worked: each was asked for as many replicas as its role has, by its own formula.
+    for each in played.results:
+        assert max(sample.ready or 0 for sample in each.timeline.samples) >= each.timeline.setting.peak
+    # The real router passed the requests on.
+    assert list(live_cluster.place.logs.glob("pod-*-router-*.log"))

@@ -65,7 +65,14 @@ def test_a_status_from_long_ago_explains_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("current", "total"),
-    [({"value": "12500m"}, 12.5), ({"averageValue": "2"}, 6.0), ({}, None), ({"value": "x"}, None)],
+    [
+        ({"value": "12500m"}, 12.5),
+        ({"averageValue": "2"}, 6.0),
+        ({}, None),
+        ({"value": "x"}, None),
+        # What the HPA writes where the scale had no replica yet.
+        ({"averageValue": "-9223372036854775808m"}, None),
+    ],
 )
 def test_metrics_are_totals(current: dict[str, str], total: float | None) -> None:
     body = {"status": {"currentMetrics": [{"type": "External", "external": {"current": current}}]}}

@@ -13,6 +13,7 @@ from chartproof.cluster.scenario.progress import Progress, state
 from chartproof.cluster.scenario.result import Result
 from chartproof.cluster.scenario.timeline import Asked, Timeline
 from chartproof.errors import InputError
+from chartproof.report.sparkline import sparkline
 from tests.cluster.scenario.hand_made import REQUESTS, SAMPLES, sample, timeline
 
 GOOD = Result(timeline(), (), ("ScaledObject/small spec.cooldownPeriod: 300 -> 20",))
@@ -128,3 +129,10 @@ def test_the_state_tells_what_is_not_known() -> None:
     assert "replicas 1/1" in line
     assert "metric 95" in line
     assert "sent 30 lost 2" in line
+
+
+def test_bars_begin_at_zero() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([0.0, 4.0, 8.0]) == " ▄█"
+    assert sparkline([-(2.0**63), 0.0, 8.0]) == "  █"
+    assert len(sparkline([1.0] * 1000)) == 72

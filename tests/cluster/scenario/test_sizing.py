@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from chartproof.cluster.scenario.definition import SCENARIOS, View, chosen
-from chartproof.cluster.scenario.sizing import MOST_REAL_RATE, MOST_REPLICAS, REQUESTS_TO_PROVE, Sizing, sizing_of
+from chartproof.cluster.scenario.sizing import (
+    MOST_REAL_RATE,
+    MOST_REPLICAS,
+    REQUESTS_TO_PROVE,
+    Lengths,
+    Sizing,
+    sizings_of,
+)
 from chartproof.cluster.scenario.timeline import Sample
 from chartproof.cluster.speed import Speed
 from chartproof.errors import InputError, UsageError
@@ -17,10 +24,11 @@ WITH_HOURS = "qwen2.5-7b-g5"
 TEN = "llama-3.1-8b-awq-g6"
 PAIR = "qwen3-32b-g6e-12xlarge"
 """Never fewer than two replicas, and a formula of several signals."""
+DISAGGREGATED = "llama-3.3-70b-fp8-g7e-disaggregated"
 
 
 def sizing(stem: str, speed: float = 15.0) -> Sizing:
-    return sizing_of(presets.render(stem), Speed(speed))
+    return sizings_of(presets.render(stem), Speed(speed))[0]
 
 
 def test_ten_replicas_are_one_decision_away() -> None:
@@ -81,14 +89,23 @@ def test_a_bounded_queue_is_not_overrun(limits: dict[str, int], bound: int) -> N
     found = Sizing(replace(free.subject, models=models), free.speed)
     assert found.bound == bound
     assert found.burst(found.peak, found.long) < bound < free.burst(free.peak, free.long) + 15
-    assert found.overload < free.overload
+    assert found.overload(found.short) < free.overload(free.short)
+
+
+@pytest.mark.parametrize("stem", [SERVERLESS, TEN, PAIR, "deepseek-v3.2-p5-groups", DISAGGREGATED])
+def test_an_overload_is_a_little_more_than_the_fewest_replicas_can_do(stem: str) -> None:
+    for found in sizings_of(presets.render(stem), Speed(1.0)):
+        # One that hands prompts over makes one token of each.
+        work = Lengths(found.short.prompt_tokens, 1) if found.part == "prefill" else found.short
+        most = found.fewest * found.model.requests_per_second(found.model.capacity(*work), *work)
+        assert most < found.overload(found.short) < 1.3 * most
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
     release = presets.render(TEN)
     bodies = tuple(each for each in release.documents if each.kind != "ScaledObject")
     with pytest.raises(InputError, match="no engine with a known model under a ScaledObject"):
-        sizing_of(Release(release.name, bodies, release.namespace), Speed())
+        sizings_of(Release(release.name, bodies, release.namespace), Speed())
 
 
 def test_every_scenario_is_for_some_preset_and_says_why_not() -> None:
@@ -107,7 +124,7 @@ def test_a_scenario_begins_and_ends_at_rest(name: str) -> None:
     first, last = scenario.phases[0], scenario.phases[-1]
     resting = View(Sample(10.0, "", replicas=0, current=0, ready=0), sent=0, unanswered=0)
     for phase in (first, last):
-        assert phase.replicas(found) == 0
+        assert phase.rate(found) == 0
         assert phase.until is not None
         assert phase.until.holds(resting, found)
     assert len({each.name for each in scenario.phases}) == len(scenario.phases)
@@ -124,3 +141,38 @@ def test_scenarios_are_chosen_by_name_in_their_order() -> None:
 def test_what_only_a_gateway_wakes_is_not_played() -> None:
     with pytest.raises(InputError, match=r"is woken by litellm_\w+, litellm_\w+, which nothing counts"):
         sizing("llama-3.1-8b-g6e-gateway")
+
+
+def roles(speed: float = 15.0) -> tuple[Sizing, Sizing]:
+    prefill, decode = sizings_of(presets.render(DISAGGREGATED), Speed(speed))
+    return prefill, decode
+
+
+def test_each_role_of_a_model_is_played_by_itself() -> None:
+    prefill, decode = roles()
+    assert (prefill.part, decode.part) == ("prefill", "decode")
+    assert (prefill.peak, decode.peak) == (prefill.maximum, decode.maximum) == (4, 6)
+    assert sizing(TEN).part == ""
+    for each in (prefill, decode):
+        for name in ("burst", "drain"):
+            assert SCENARIOS[name].excluded(each) == ""
+
+
+def test_the_load_of_a_role_fills_it_and_leaves_the_other_idle() -> None:
+    prefill, decode = roles(speed=1.0)  # at the speed of real time the client's own limit plays no part
+    for lengths in (prefill.short, prefill.long, prefill.draining):
+        # Answers at the same rate are a small part of what one decode replica makes.
+        assert prefill.rate(prefill.peak, lengths) * decode.held_seconds(lengths) < decode.target
+    for lengths in (decode.short, decode.long):
+        assert decode.rate(decode.peak, lengths) < prefill.rate(1.0, lengths)
+    # Its prompts come computed.
+    both = replace(decode.model, cached_share=0.0)
+    assert decode.model.requests_per_second(10, 4000, 100) > 2 * both.requests_per_second(10, 4000, 100)
+
+
+def test_the_rate_of_prompts_is_a_share_of_what_replicas_compute() -> None:
+    prefill, _ = roles(speed=1.0)
+    lengths = prefill.long
+    each = lengths.prompt_tokens * prefill.model.per_prompt_token
+    assert prefill.rate(0.5, lengths) == pytest.approx(0.5 / each, rel=0.05)
+    assert prefill.rate(2.0, lengths) == pytest.approx(4 * prefill.rate(0.5, lengths))

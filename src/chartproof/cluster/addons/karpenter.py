@@ -21,13 +21,14 @@ from chartproof.catalog import Instance, catalog
 from chartproof.cluster.api import Api, ApiError
 from chartproof.cluster.live import LiveSettings
 from chartproof.cluster.objects import INSTANCE_TYPE, ZONES, disk_of
-from chartproof.cluster.placement import CAPACITY_TYPE, GPU, NODE_POOL, RESERVED, ZONE, Body, devices
+from chartproof.cluster.placement import CAPACITY_TYPE, NODE_POOL, RESERVED, ZONE, Body, devices
 from chartproof.cluster.processes import ProcessSpec
 from chartproof.cluster.speed import Speed
 from chartproof.cluster.state import Place
 from chartproof.errors import ClusterError, UsageError
 from chartproof.languages.quantity import parse_quantity
 from chartproof.release import dig
+from chartproof.workload import GPU_RESOURCE
 
 PROGRAM = "karpenter"
 
@@ -198,8 +199,8 @@ def report_capacity(api: Api) -> None:
 
 def _report(api: Api, body: Body, path: str) -> None:
     wanted = machine_capacity(dig(body, "metadata", "labels", INSTANCE_TYPE, default=""))
-    if GPU not in dig(body, "status", "allocatable", default={}):
-        wanted.pop(GPU, None)  # the machine did not find it
+    if GPU_RESOURCE not in dig(body, "status", "allocatable", default={}):
+        wanted.pop(GPU_RESOURCE, None)  # the machine did not find it
     have = dig(body, "status", "capacity", default={})
     if any(key not in have or parse_quantity(have[key]) != parse_quantity(value) for key, value in wanted.items()):
         try:
@@ -279,7 +280,7 @@ def without_gpu(api: Api, node: str) -> None:
     Pods that run there go on. For nodes that do not exist yet, see `withhold_gpus`.
     """
     _node(api, node)
-    nothing = {GPU: None}
+    nothing = {GPU_RESOURCE: None}
     api.patch(f"/api/v1/nodes/{node}/status", {"status": {"capacity": nothing, "allocatable": nothing}})
 
 
@@ -289,7 +290,7 @@ def withhold_gpus(api: Api, pool: str) -> None:
     Raises ClusterError where the API server does not apply the policy that does it.
     """
     name = _policy_name(pool)
-    remove = f'[JSONPatch{{op: "remove", path: "/status/allocatable/" + jsonpatch.escapeKey("{GPU}")}}]'
+    remove = f'[JSONPatch{{op: "remove", path: "/status/allocatable/" + jsonpatch.escapeKey("{GPU_RESOURCE}")}}]'
     policy = {
         "failurePolicy": "Fail",
         "reinvocationPolicy": "Never",
@@ -299,7 +300,9 @@ def withhold_gpus(api: Api, pool: str) -> None:
             ],
             "objectSelector": {"matchLabels": {NODE_POOL: pool}},
         },
-        "matchConditions": [{"name": "has-gpu", "expression": f'"{GPU}" in object.?status.allocatable.orValue({{}})'}],
+        "matchConditions": [
+            {"name": "has-gpu", "expression": f'"{GPU_RESOURCE}" in object.?status.allocatable.orValue({{}})'}
+        ],
         "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": remove}}],
     }
     version = "admissionregistration.k8s.io/v1"
@@ -319,10 +322,10 @@ def _has_gpu_on_arrival(api: Api, pool: str) -> bool:
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"generateName": "arrival-", "labels": {NODE_POOL: pool}},
-        "status": {"allocatable": {"cpu": "1", GPU: "1"}},
+        "status": {"allocatable": {"cpu": "1", GPU_RESOURCE: "1"}},
     }
     made = api.request("POST", "/api/v1/nodes", parameters={"dryRun": "All"}, body=node)
-    return GPU in dig(made, "status", "allocatable", default={})
+    return GPU_RESOURCE in dig(made, "status", "allocatable", default={})
 
 
 def return_gpus(api: Api, pool: str) -> None:

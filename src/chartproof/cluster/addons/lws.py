@@ -19,7 +19,7 @@ from typing import Any, Self
 import yaml
 
 from chartproof.cluster.addons import certificates
-from chartproof.cluster.api import Api, ApiError
+from chartproof.cluster.api import Api, ApiError, token_request
 from chartproof.cluster.ports import LOOPBACK, free_ports
 from chartproof.cluster.processes import ProcessSpec
 from chartproof.cluster.state import Place
@@ -137,12 +137,7 @@ def token_file(directory: Path) -> Path:
 def save_token(api: Api, directory: Path) -> None:
     """Have the server sign a token for Prometheus; its objects must be there."""
     path = api.resource("v1", "ServiceAccount").path(NAMESPACE, _SCRAPER)
-    body = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"expirationSeconds": _TOKEN_SECONDS},
-    }
-    answer = api.request("POST", f"{path}/token", body=body)
+    answer = api.request("POST", f"{path}/token", body=token_request(_TOKEN_SECONDS))
     file = token_file(directory)
     file.parent.mkdir(mode=0o700, exist_ok=True)
     file.touch(mode=0o600)

@@ -23,7 +23,6 @@ from chartproof.cluster.machines.control import Control
 from chartproof.cluster.machines.endpoints import Endpoints
 from chartproof.cluster.machines.faults import Faults
 from chartproof.cluster.machines.front_door import FrontDoor
-from chartproof.cluster.machines.gateway import Gateways, is_gateway
 from chartproof.cluster.machines.gpus import GpuRegistry
 from chartproof.cluster.machines.groups import Groups
 from chartproof.cluster.machines.kubelet import Kubelets
@@ -31,6 +30,7 @@ from chartproof.cluster.machines.live_release import Surroundings
 from chartproof.cluster.machines.network import Network
 from chartproof.cluster.machines.passage import Passage
 from chartproof.cluster.machines.programs import PodContext, server_for
+from chartproof.cluster.machines.real_containers import Given, RealContainers, kind_of
 from chartproof.cluster.machines.routes import Routes
 from chartproof.cluster.machines.server import Server
 from chartproof.cluster.machines.watch import Client, Watch, pauses
@@ -101,7 +101,7 @@ async def _parts(
         watches["nodes"],
         network,
         speed,
-        _programs(speed, Gateways(place.directory, settings.network_port, passage), Groups(endpoints.resolve)),
+        _programs(speed, RealContainers(place.directory, settings.network_port, passage), Groups(endpoints.resolve)),
         real={prometheus.POD: {prometheus.PORT: (LOOPBACK, settings.prometheus_port)}},
     )
     control = Control(kubelets, Faults(api, client, kubelets, speed), network, speed, front_door.held)
@@ -121,15 +121,16 @@ async def _parts(
 
 
 def _programs(
-    speed: Speed, gateways: Gateways, groups: Groups
+    speed: Speed, containers: RealContainers, groups: Groups
 ) -> Callable[[Body, Body, Body, Surroundings], Server | None]:
     """Says which program a container runs."""
     gpus = GpuRegistry(speed)
 
     def program(pod: Body, container: Body, node: Body, surroundings: Surroundings) -> Server | None:
         environment = surroundings.environment.get(container["name"], {})
-        if is_gateway(container):
-            return gateways.program(pod, container, surroundings.release, environment)
+        if (kind := kind_of(container)) is not None:
+            given = Given(surroundings.release, environment, surroundings.token)
+            return containers.program(pod, container, kind, given)
         return server_for(pod, container, PodContext(speed, node, surroundings.release, gpus, environment, groups))
 
     return program

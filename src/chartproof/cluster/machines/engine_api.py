@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -43,6 +43,10 @@ class Kind(Enum):
     GENERATE = "/generate"
 
 
+#: Addresses at which no replica has the KV cache of another one.
+_NOT_ANOTHER_POD = (None, "localhost", "127.0.0.1")
+
+
 class RefusedError(Exception):
     """The engine answers with an error: status and JSON body."""
 
@@ -54,7 +58,10 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request for an answer. `reason` is why the answer ends; `tokenized`: its prompt came as token ids."""
+    """A request for an answer. `reason` is why the answer ends; `tokenized`: its prompt came as token ids.
+
+    `hands_over`: another replica goes on with the prompt's KV cache; `handed_over`: another one has computed it.
+    """
 
     kind: Kind
     identifier: str
@@ -68,6 +75,8 @@ class Question:
     stream: bool
     usage: bool
     usage_always: bool
+    hands_over: bool = False
+    handed_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +88,26 @@ class RawBody:
 
 
 @dataclass(frozen=True, slots=True)
+class KvAddress:
+    """Where other replicas are told to ask for an engine's KV cache, and over how many GPUs it is spread."""
+
+    host: str
+    port: int
+    tensor_parallel_size: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
-    """What an engine serves: `context_tokens` bound prompt and answer together."""
+    """What an engine serves: `context_tokens` bound prompt and answer together.
+
+    Without a `kv_address` it hands no KV cache over.
+    """
 
     names: tuple[str, ...]
     root: str
     version: Version
     context_tokens: int
+    kv_address: KvAddress | None = None
 
 
 class Api(Protocol):
@@ -306,9 +328,41 @@ class VllmApi(OpenAiApi):
             model = body.get("model")
             if model and model not in self.terms.names:
                 raise self._unknown(str(model))
-            return self._ask(kind, body, identifier, created, self.terms.names[0])
+            return self._transferred(self._ask(kind, body, identifier, created, self.terms.names[0]), body)
         except _Unreadable as error:
             raise self.invalid(str(error)) from error
+
+    def whole(self, question: Question, reason: str) -> Mapping[str, Any]:
+        """The answer at once, with where the prompt's KV cache lies if another replica goes on with it."""
+        found = super().whole(question, reason)
+        address = self.terms.kv_address
+        if not question.hands_over or address is None:
+            return found
+        return {
+            **found,
+            # NixlConnector (vLLM 0.33, `kv_connector/v1/nixl/pull_scheduler.py`, request_finished).
+            "kv_transfer_params": {
+                "do_remote_prefill": True,
+                "do_remote_decode": False,
+                "remote_block_ids": [[0]],
+                "remote_engine_id": f"{address.host}:{address.port}",
+                "remote_request_id": question.identifier,
+                "remote_host": address.host,
+                "remote_port": address.port,
+                "tp_size": address.tensor_parallel_size,
+            },
+        }
+
+    def _transferred(self, question: Question, body: Mapping[str, Any]) -> Question:
+        """The question with what its client says of KV caches elsewhere; an engine without a connector ignores that."""
+        told = body.get("kv_transfer_params")
+        if self.terms.kv_address is None or not isinstance(told, Mapping):
+            return question
+        received = bool(told.get("do_remote_prefill"))
+        if received and told.get("remote_host") in _NOT_ANOTHER_POD:
+            # `kv_load_failure_policy: fail`, the default.
+            raise self.error(HTTPStatus.INTERNAL_SERVER_ERROR, "KV cache could not be loaded from another replica")
+        return replace(question, hands_over=bool(told.get("do_remote_decode")), handed_over=received)
 
     def error(self, status: int, message: str) -> RefusedError:
         """An error of the server."""

@@ -463,6 +463,7 @@ class EngineServer:
                 max_tokens=question.max_tokens,
                 reason=question.reason,
                 stream=question.stream,
+                received=question.handed_over,
             )
             if ticket is None:
                 raise self._api.error(HTTPStatus.BAD_REQUEST, "The request is longer than the KV cache.")

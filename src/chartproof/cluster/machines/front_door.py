@@ -35,9 +35,8 @@ from aiohttp import web
 from chartproof.cluster.machines.endpoints import Endpoint, Endpoints
 from chartproof.cluster.machines.exposition import CONTENT_TYPE, Family, Histogram, labels, render
 from chartproof.cluster.machines.listener import Listener
-from chartproof.cluster.machines.network import ERROR_HEADER, REFUSED
 from chartproof.cluster.machines.routes import Route, Routes
-from chartproof.cluster.machines.server import Cut
+from chartproof.cluster.machines.server import ERROR_HEADER, REFUSED, Cut
 from chartproof.cluster.machines.watch import Key
 from chartproof.cluster.speed import Speed
 

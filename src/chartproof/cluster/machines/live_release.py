@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chartproof.cluster.machines.gateway import is_gateway
+from chartproof.cluster.api import token_request
 from chartproof.cluster.machines.programs import is_monitor
+from chartproof.cluster.machines.real_containers import kind_of
 from chartproof.cluster.machines.watch import Client, path_of
 from chartproof.cluster.placement import NODE_POOL
 from chartproof.release import Document, Release, dig
@@ -28,6 +29,7 @@ _PLURALS = {
 }
 #: Where the values of variables are kept, by the reference's name.
 _KEPT_IN = {"secretKeyRef": "secrets", "configMapKeyRef": "configmaps"}
+_TOKEN_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,12 @@ class Surroundings:
 
     `release` is what `chartproof.plan` reads: the pod's workload with the template that made this pod, its ConfigMaps,
     and its node's pool and class. `environment` has, by container, the values of variables from Secrets and ConfigMaps.
+    `token` is that of the pod's ServiceAccount, where one of its programs asks the server.
     """
 
     release: Release
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    token: str = ""
 
 
 def alone(pod: Body) -> Surroundings:
@@ -48,13 +52,15 @@ def alone(pod: Body) -> Surroundings:
 
 
 async def surroundings_of(client: Client, pod: Body, node: Body) -> Surroundings:
-    """What is known around a pod; only for engines, GPU monitors and gateways is anything read. Raises ApiError."""
+    """What is known around a pod; only for programs that are played or real is anything read. Raises ApiError."""
     containers = dig(pod, "spec", "containers", default=())
-    if not any(recognise_engine(each) is not None or is_monitor(each) or is_gateway(each) for each in containers):
+    real = [kind for each in containers if (kind := kind_of(each)) is not None]
+    if not real and not any(recognise_engine(each) is not None or is_monitor(each) for each in containers):
         return alone(pod)
     found = [await _workload(client, pod), *await _config_maps(client, pod), *await _pool(client, node)]
     environment = {each["name"]: await _environment(client, pod, each) for each in containers}
-    return Surroundings(_release(found, pod["metadata"]["namespace"]), environment)
+    token = await _token(client, pod) if any(each.asks_server for each in real) else ""
+    return Surroundings(_release(found, pod["metadata"]["namespace"]), environment, token)
 
 
 def _release(bodies: list[Body], namespace: str) -> Release:
@@ -116,6 +122,14 @@ async def _environment(client: Client, pod: Body, container: Body) -> dict[str, 
                 secret = plural == "secrets"
                 found[variable["name"]] = base64.b64decode(value).decode(errors="replace") if secret else value
     return found
+
+
+async def _token(client: Client, pod: Body) -> str:
+    """A token of the pod's ServiceAccount, which lasts for as long as any run does."""
+    account = str(dig(pod, "spec", "serviceAccountName", default="default"))
+    body = token_request(_TOKEN_SECONDS)
+    path = path_of("v1", "serviceaccounts", pod["metadata"]["namespace"], account, "token")
+    return str(dig(await client.insist("POST", path, body=body), "status", "token"))
 
 
 async def _pool(client: Client, node: Body) -> list[Body]:

@@ -23,13 +23,8 @@ from chartproof.cluster.machines.endpoints import Endpoint, Endpoints, NoSuchHos
 from chartproof.cluster.machines.listener import Listener
 from chartproof.cluster.machines.network_faults import Answer, Mode, NetworkFaults, spoiled
 from chartproof.cluster.machines.passage import Passage
-from chartproof.cluster.machines.server import Server
+from chartproof.cluster.machines.server import ERROR_HEADER, NO_SUCH_HOST, REFUSED, Server
 from chartproof.cluster.ports import LOOPBACK
-
-#: Header of the network's own answers where no program gave one: REFUSED or NO_SUCH_HOST.
-ERROR_HEADER = "X-Chartproof-Error"
-REFUSED = "refused"
-NO_SUCH_HOST = "no such host"
 
 _HTTP_PORT = 80
 _LOOPBACK_NAME = "localhost"

@@ -10,7 +10,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from chartproof.cluster.machines.network_faults import Answer
-from chartproof.cluster.machines.server import Cut, cut
+from chartproof.cluster.machines.server import ERROR_HEADER, Cut, cut
 
 #: Headers that are about one connection, not about the request (RFC 9110, 7.6.1), and what we set ourselves.
 _OF_CONNECTION = frozenset(
@@ -42,9 +42,9 @@ class Passage:
                 data=body or None,
                 allow_redirects=False,
             ) as upstream:
-                response = web.StreamResponse(
-                    status=upstream.status, reason=upstream.reason, headers=_headers(upstream.headers)
-                )
+                # Of a connection that the program itself was refused, its own client is not told.
+                headers = _headers(upstream.headers, ERROR_HEADER.lower())
+                response = web.StreamResponse(status=upstream.status, reason=upstream.reason, headers=headers)
                 await response.prepare(request)
                 async for piece in upstream.content.iter_any():
                     await response.write(piece)

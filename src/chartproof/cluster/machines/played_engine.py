@@ -54,8 +54,9 @@ class Ticket(Job):
         max_tokens: int | None = None,
         reason: str = "length",
         stream: bool = False,
+        received: bool = False,
     ) -> None:
-        super().__init__(arrival, prompt_tokens, answer_tokens)
+        super().__init__(arrival, prompt_tokens, answer_tokens, received=received)
         #: What the client asked for, None where it left that open.
         self.max_tokens = max_tokens
         #: Why it will end.
@@ -138,7 +139,7 @@ class Meter:
         self.inference.observe(ticket.finish - ticket.admitted)
         self.time_per_output_token.observe(decoding / (ticket.answer_tokens - 1) if ticket.answer_tokens > 1 else 0.0)
         self.request_prompt_tokens.observe(ticket.prompt_tokens)
-        self.request_computed_tokens.observe(ticket.prompt_tokens)
+        self.request_computed_tokens.observe(1 if ticket.received else ticket.prompt_tokens)
         self.request_answer_tokens.observe(ticket.answer_tokens)
         self.request_longest_answer.observe(ticket.answer_tokens)
         self.request_samples.observe(1)
@@ -274,12 +275,22 @@ class PlayedEngine:
         max_tokens: int | None = None,
         reason: str = "length",
         stream: bool = False,
+        received: bool = False,
     ) -> Ticket | None:
-        """Put a request into the queue; None where it is longer than the whole KV cache."""
+        """Put a request into the queue; None where it is longer than the whole KV cache.
+
+        `received`: the KV cache of its prompt comes from another replica, in no time.
+        """
         now = self.now()
         if not self.hung:
             self.engine.advance(now)
-        ticket = Ticket(now, prompt_tokens, answer_tokens, max_tokens=max_tokens, reason=reason, stream=stream)
+        ticket = Ticket(
+            *(now, prompt_tokens, answer_tokens),
+            max_tokens=max_tokens,
+            reason=reason,
+            stream=stream,
+            received=received,
+        )
         if not self.engine.submit(ticket):
             return None
         self._tickets.add(ticket)

@@ -26,7 +26,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from chartproof.cluster.machines.server import Cut
+from chartproof.cluster.machines.server import ERROR_HEADER, REFUSED, Cut
 from chartproof.cluster.speed import Speed
 from chartproof.release import dig
 
@@ -34,8 +34,6 @@ Body = Mapping[str, Any]
 
 #: Shortest time a probe is given, in real seconds (see above).
 SHORTEST_TIMEOUT_SECONDS = 1.0
-#: Header of the network's own answers where no program gave one: `refused`, `no such host`.
-ERROR_HEADER = "X-Chartproof-Error"
 
 _USER_AGENT = "kube-probe/1.36"
 
@@ -243,14 +241,12 @@ async def _ask_http(probe: Probe, address: str, network: Dispatch) -> Answer:
         response = Cut()
     if isinstance(response, Cut):
         return Answer(passed=False, output=f"Get {shown}: EOF")
-    match response.headers.get(ERROR_HEADER):
-        case None:
-            pass
-        case "refused":
-            reason = f"dial tcp {url.host}:{url.port}: connect: connection refused"
-            return Answer(passed=False, output=f"Get {shown}: {reason}")
-        case other:
-            return Answer(passed=False, output=f"Get {shown}: dial tcp: lookup {url.host}: {other}")
+    error = response.headers.get(ERROR_HEADER)
+    if error == REFUSED:
+        reason = f"dial tcp {url.host}:{url.port}: connect: connection refused"
+        return Answer(passed=False, output=f"Get {shown}: {reason}")
+    if error is not None:
+        return Answer(passed=False, output=f"Get {shown}: dial tcp: lookup {url.host}: {error}")
     if HTTPStatus.OK <= response.status < HTTPStatus.BAD_REQUEST:
         return Answer(passed=True)
     return Answer(passed=False, output=f"HTTP probe failed with statuscode: {response.status}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
-from chartproof.cluster.machines.engine_api import Terms
+from chartproof.cluster.machines.engine_api import KvAddress, Terms
 from chartproof.cluster.machines.engine_server import EngineServer, Settings
 from chartproof.cluster.machines.gpus import DeviceMonitor, GpuRegistry, Use, counters_of, gpus_of
 from chartproof.cluster.machines.groups import Groups, Place, Seat, Worker
@@ -15,6 +15,7 @@ from chartproof.cluster.machines.server import Server
 from chartproof.cluster.speed import Speed
 from chartproof.engine_options import option_table
 from chartproof.errors import ClusterError
+from chartproof.kv_transfer import NIXL, kv_transfer
 from chartproof.plan.workload_plan import WorkloadPlan, human_integer, plan_workload
 from chartproof.pool import INSTANCE_TYPE
 from chartproof.release import Body, Document, PodTemplate, Release, dig
@@ -27,7 +28,10 @@ _MONITOR_PORT = 9400
 _COUNTERS = "/etc/dcgm-exporter/default-counters.csv"
 #: An exporter whose image tag is none, e.g. a digest, is taken for this one.
 _MONITOR_VERSION: Version = (4, 8, 3)
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_LOOPBACK_NAME = "localhost"
+_LOOPBACK = frozenset({"127.0.0.1", _LOOPBACK_NAME, "::1"})
+#: Port of NIXL's side channel where none is given.
+_NIXL_PORT = 5600
 #: Where each engine listens if it is not told.
 _DEFAULT_HOST = {"vllm": "0.0.0.0", "sglang": "127.0.0.1"}  # noqa: S104
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -119,7 +123,8 @@ def _engine(pod: Body, engine: EngineContainer, context: PodContext, seat: Seat 
     def occupy(server: EngineServer) -> Callable[[], None]:
         return _occupy(pod, engine, context, lambda: server)
 
-    return EngineServer(engine_settings(engine, context), context.speed, occupy=occupy, seat=seat)
+    settings = engine_settings(engine, context, address=str(dig(pod, "status", "podIP", default="")))
+    return EngineServer(settings, context.speed, occupy=occupy, seat=seat)
 
 
 def _worker(pod: Body, engine: EngineContainer, context: PodContext, seat: Seat) -> Worker:
@@ -149,8 +154,8 @@ def _occupy(
     return context.gpus.occupy(context.node_name, context.node_labels, gpu_count(engine.container), use)
 
 
-def engine_settings(engine: EngineContainer, context: PodContext) -> Settings:
-    """What to play. Raises ClusterError where model, GPU or speed are not known."""
+def engine_settings(engine: EngineContainer, context: PodContext, *, address: str = "") -> Settings:
+    """What to play in the pod with this address. Raises ClusterError where model, GPU or speed are not known."""
     name, table = engine.engine, option_table(engine.engine)
     version = engine.version or table.newest
     plan = plan_workload(engine, context.release)
@@ -174,6 +179,7 @@ def engine_settings(engine: EngineContainer, context: PodContext) -> Settings:
             root=engine.model,
             version=version,
             context_tokens=min(context_tokens, model.kv_tokens),
+            kv_address=_kv_address(engine, address),
         ),
         port=engine.port,
         reachable=(engine.option("--host") or _DEFAULT_HOST[name]) not in _LOOPBACK,
@@ -220,6 +226,17 @@ def _model(plan: WorkloadPlan, engine: EngineContainer, context: PodContext) -> 
             how="use a model whose shape the catalog has, on an instance type that the pod and its NodePools allow",
         )
     return model, fit.budget_bytes / (gpu.usable_bytes * fit.gpus), fit.fits
+
+
+def _kv_address(engine: EngineContainer, address: str) -> KvAddress | None:
+    """Where other replicas are told to ask for the KV cache (vLLM `envs.py`); None without vLLM's NixlConnector."""
+    transfer = kv_transfer(engine)
+    if transfer is None or transfer.connector != NIXL:
+        return None
+    host = engine.environment.get("VLLM_NIXL_SIDE_CHANNEL_HOST", _LOOPBACK_NAME)
+    port = human_integer(engine.environment.get("VLLM_NIXL_SIDE_CHANNEL_PORT")) or _NIXL_PORT
+    # The chart's reference is the pod's address; a value that nobody knows is taken for it.
+    return KvAddress(address if host is None else str(host), port, engine.tensor_parallel_size)
 
 
 def _drain_seconds(engine: EngineContainer, version: Version) -> float:

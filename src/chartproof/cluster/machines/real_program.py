@@ -13,7 +13,7 @@ import yarl
 from aiohttp import web
 
 from chartproof.cluster.machines.passage import Passage
-from chartproof.cluster.machines.server import EXIT_KILLED
+from chartproof.cluster.machines.server import ERROR_HEADER, EXIT_KILLED, REFUSED
 from chartproof.cluster.ports import LOOPBACK
 
 _LOOK_SECONDS = 0.05
@@ -61,7 +61,7 @@ class RealProgram:
         """Have the process answer."""
         answer = await self._passage.stream(request, url, (LOOPBACK, self._targets[url.port or 0]))
         # Between two lives, or before its port is open.
-        return web.Response(status=502, headers={"X-Chartproof-Error": "refused"}) if answer is None else answer
+        return web.Response(status=502, headers={ERROR_HEADER: REFUSED}) if answer is None else answer
 
     def terminate(self) -> None:
         """SIGTERM."""

@@ -1,23 +1,28 @@
 """Which models there are and which Service each is behind: what an operator would write into Ingress objects.
 
 A Service leads to a model where it selects the pods of a workload whose container is an engine, at a port of that
-engine. That holds at zero replicas too: only the workload's template is read.
+engine. That holds at zero replicas too: only the workload's template is read. Engines that compute prompts or answers
+only serve no client: the way to their model is a Service of the router that selects them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
+from chartproof.cluster.machines.real_containers import is_router, router_port
 from chartproof.cluster.machines.watch import Change, Key, key_of
-from chartproof.release import Document, dig
+from chartproof.kv_transfer import kv_transfer
+from chartproof.release import Document, dig, has_labels
 from chartproof.workload import EngineContainer, engine_containers
 
 Body = Mapping[str, Any]
 Listener = Callable[[], None]
 
 _LEADER_WORKER_SET = "leaderworkerset.sigs.k8s.io"
+_SELECTOR = "--decode-selector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,17 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class _Engine:
-    """An engine as Services see it: its pods' labels, and its ports by number and name."""
+    """An engine or router as Services see it: its pods' labels, and its ports by number and name.
+
+    `is_half`: it computes prompts or answers only. `selects` are the labels of the engines that a router passes
+    requests to; their models are its own.
+    """
 
     labels: Mapping[str, str]
     ports: frozenset[int | str]
     models: tuple[str, ...]
+    is_half: bool = False
+    selects: Mapping[str, str] | None = None
 
 
 class Routes:
@@ -103,11 +114,16 @@ class Routes:
 
     def _update(self) -> None:
         routes = {}
-        for (_, (namespace, _)), engines in self._engines.items():
-            for engine in engines:
-                route = _route(namespace, engine, self._services.values())
-                if route is not None:
-                    routes[route.key] = route
+        known = [(key[0], each) for (_, key), engines in self._engines.items() for each in engines]
+        for namespace, engine in known:
+            if engine.is_half:
+                continue
+            served: _Engine | None = engine
+            if engine.selects is not None:
+                served = _serving(engine, (each for where, each in known if where == namespace and each.is_half))
+            route = _route(namespace, served, self._services.values()) if served is not None else None
+            if route is not None:
+                routes[route.key] = route
         if routes != self._routes:
             self._routes = routes
             for each in self._listeners:
@@ -117,7 +133,32 @@ class Routes:
 def _engines(document: Document) -> Iterable[_Engine]:
     for each in engine_containers(document):
         if not each.is_worker:
-            yield _Engine({**each.pod.labels, **_added(document)}, frozenset(_ports(each)), _models(each))
+            transfer = kv_transfer(each)
+            labels = {**each.pod.labels, **_added(document)}
+            is_half = transfer is not None and transfer.is_half
+            yield _Engine(labels, frozenset(_ports(each.container, each.port)), _models(each), is_half)
+    for pod in document.pod_templates:
+        for container in pod.containers():
+            if is_router(container):
+                yield _router(pod.labels, container)
+
+
+def _router(labels: Mapping[str, str], container: Body) -> _Engine:
+    """A router: what answers is chosen by `--decode-selector`, a list of words `label=value`."""
+    words = [str(each) for each in container.get("args") or ()]
+    selects: dict[str, str] = {}
+    if _SELECTOR in words:
+        for each in takewhile(lambda word: not word.startswith("--"), words[words.index(_SELECTOR) + 1 :]):
+            name, _, value = each.partition("=")
+            selects[name] = value
+    return _Engine(labels, frozenset(_ports(container, router_port(container))), (), selects=selects)
+
+
+def _serving(router: _Engine, engines: Iterable[_Engine]) -> _Engine | None:
+    """A router with the models of the engines that it selects; None where there are none."""
+    selects = router.selects or {}
+    models = [name for each in engines if has_labels(each.labels, selects) for name in each.models]
+    return replace(router, models=tuple(dict.fromkeys(models))) if models else None
 
 
 def _added(document: Document) -> Mapping[str, str]:
@@ -130,11 +171,11 @@ def _added(document: Document) -> Mapping[str, str]:
     return {f"{_LEADER_WORKER_SET}/name": document.name, f"{_LEADER_WORKER_SET}/worker-index": "0"}
 
 
-def _ports(engine: EngineContainer) -> Iterable[int | str]:
-    """How a Service can name the engine's port."""
-    yield engine.port
-    for each in engine.container.get("ports") or ():
-        if each.get("containerPort") == engine.port and each.get("name"):
+def _ports(container: Body, port: int) -> Iterable[int | str]:
+    """How a Service can name a port of a container."""
+    yield port
+    for each in container.get("ports") or ():
+        if each.get("containerPort") == port and each.get("name"):
             yield str(each["name"])
 
 
@@ -150,7 +191,7 @@ def _route(namespace: str, engine: _Engine, services: Iterable[Body]) -> Route |
     for each in services:
         where, name = key_of(each)
         selector = dig(each, "spec", "selector", default={})
-        if where != namespace or not selector or any(engine.labels.get(key) != selector[key] for key in selector):
+        if where != namespace or not selector or not has_labels(engine.labels, selector):
             continue
         port = _port(each, engine)
         if port is not None:

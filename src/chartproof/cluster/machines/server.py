@@ -19,6 +19,11 @@ EXIT_ERROR = 1
 EXIT_KILLED = 137
 EXIT_TERMINATED = 143
 
+#: Header of answers that no program gave, REFUSED or NO_SUCH_HOST: where a connection would have failed.
+ERROR_HEADER = "X-Chartproof-Error"
+REFUSED = "refused"
+NO_SUCH_HOST = "no such host"
+
 
 class Server(Protocol):
     """A program in a container that listens.

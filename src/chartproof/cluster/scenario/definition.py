@@ -84,18 +84,25 @@ def _pair_load(_sizing: Sizing) -> float:
 class Phase:
     """A part of a scenario.
 
-    `replicas` is the load in replicas' worth, `burst` requests that are sent at once when it begins. It lasts `seconds`
-    (simulated) and then until its goal is reached.
+    `replicas` is the load in replicas' worth, or `overload` says that it is more than the fewest replicas can do;
+    `burst` are requests that are sent at once when it begins. It lasts `seconds` (simulated) and then until its goal is
+    reached.
     """
 
     name: str
     what: str
     replicas: Callable[[Sizing], float] = _no_load
+    overload: bool = False
     burst: Callable[[Sizing], int] = _no_burst
     lengths: Callable[[Sizing], Lengths] = _long
     deed: Deed | None = None
     seconds: float = 0.0
     until: Goal | None = None
+
+    def rate(self, sizing: Sizing) -> float:
+        """Requests per simulated second."""
+        lengths = self.lengths(sizing)
+        return sizing.overload(lengths) if self.overload else sizing.rate(self.replicas(sizing), lengths)
 
 
 def _any_release(_sizing: Sizing) -> str:
@@ -177,11 +184,6 @@ def _no_hours(sizing: Sizing) -> str:
     return "" if has_hours(sizing) else "no cron is among its triggers"
 
 
-def _overload(sizing: Sizing) -> float:
-    """Their queue stays until other replicas are there, however long they take."""
-    return sizing.overload
-
-
 def _peak_burst(sizing: Sizing) -> int:
     return sizing.burst(sizing.peak, sizing.short)
 
@@ -253,7 +255,7 @@ SCENARIOS: Mapping[str, Scenario] = {
                 Phase(
                     "burst",
                     "many requests at once, until the replicas they need serve",
-                    replicas=_overload,
+                    overload=True,
                     burst=_peak_burst,
                     lengths=_short,
                     until=PEAK_READY,
@@ -295,7 +297,7 @@ SCENARIOS: Mapping[str, Scenario] = {
                 Phase(
                     "burst",
                     "many requests at once, until several replicas serve",
-                    replicas=_overload,
+                    overload=True,
                     burst=_peak_burst,
                     lengths=_short,
                     until=PEAK_READY,

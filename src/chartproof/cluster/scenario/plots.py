@@ -40,7 +40,7 @@ def _draw(figure_class: Any, timeline: Timeline) -> Any:
     bare(*panels)
     _name_phases(requests, timeline)
     figure.suptitle(
-        f"{setting.preset}: {setting.scenario}, {setting.speed:g} times as fast as real time", x=0.01, ha="left"
+        f"{setting.subject}: {setting.scenario}, {setting.speed:g} times as fast as real time", x=0.01, ha="left"
     )
     return figure
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
@@ -34,6 +35,9 @@ MATCH_SECONDS = 1.5
 """Real seconds that may lie between a change and the HPA's status that tells of it: they come on different ways."""
 COMPOSITE = "composite-metric"
 """KEDA's name for what a formula comes to (KEDA v2.21 `apis/keda/v1alpha1/scaledobject_types.go`)."""
+
+#: NaN as an integer of 64 bits, in thousandths.
+_NOT_A_NUMBER = Decimal(-(2**63)) / 1000
 
 #: Where objects of the kinds are that can be scaled.
 _PLACES: Mapping[str, tuple[str, str]] = {
@@ -343,12 +347,17 @@ def _told(made: Pass) -> tuple[Any, ...]:
 
 
 def metric_of(hpa: Body, current: int) -> float | None:
-    """The total of its external metric: its status has it as an average over `status.replicas`, or as it is."""
+    """The total of its external metric: its status has it as an average over `status.replicas`, or as it is.
+
+    None where there was no replica to divide by: the HPA writes what its 0/0 comes to as an integer
+    (Kubernetes 1.36 `pkg/controller/podautoscaler/replica_calculator.go`, GetExternalPerPodMetricReplicas).
+    """
     for each in dig(hpa, "status", "currentMetrics", default=()):
         value = dig(each, "external", "current", default={})
         try:
             if "averageValue" in value:
-                return float(parse_quantity(value["averageValue"])) * current
+                average = parse_quantity(value["averageValue"])
+                return None if average == _NOT_A_NUMBER else float(average) * current
             if "value" in value:
                 return float(parse_quantity(value["value"]))
         except QuantityError:

@@ -32,7 +32,7 @@ def text(result: Result) -> str:
     alerts = sorted({name for each in samples for name in each.alerts})
     real = timeline.seconds / setting.speed
     lines = [
-        f"{setting.preset}: {setting.scenario} {'passed' if result.passed else 'FAILED'}",
+        f"{setting.subject}: {setting.scenario} {'passed' if result.passed else 'FAILED'}",
         f"  time         {_clock(timeline.seconds)} in {real:.0f} s: {setting.speed:g} times as fast",
         f"  requests     {len(timeline.requests)}, {_lost(timeline)}",
         f"  first token  {_line(first_tokens(timeline))}",
@@ -144,7 +144,7 @@ def web_page(result: Result, plots: list[Path]) -> str:
         f"<pre>{html.escape(text(result))}</pre>",
         _altered(result),
     ]
-    return page(f"{setting.preset}: {setting.scenario}", [each for each in parts if each])
+    return page(f"{setting.subject}: {setting.scenario}", [each for each in parts if each])
 
 
 def _decisions(timeline: Timeline) -> str:

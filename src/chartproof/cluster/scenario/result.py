@@ -27,7 +27,7 @@ class Result:
     @property
     def name(self) -> str:
         """Of preset and scenario, as a file name."""
-        return f"{self.timeline.setting.preset}-{self.timeline.setting.scenario}"
+        return f"{self.timeline.setting.subject}-{self.timeline.setting.scenario}"
 
     def describe(self) -> dict[str, Any]:
         """Everything as JSON, the timeline included."""
@@ -39,6 +39,7 @@ class Result:
         setting = timeline.setting
         return {
             "preset": setting.preset,
+            **({"part": setting.part} if setting.part else {}),
             "scenario": setting.scenario,
             "passed": self.passed,
             "problems": list(self.problems),

@@ -53,6 +53,11 @@ class Stage:
     upgrade: Upgrade
     altered: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """The preset, and which workload of it."""
+        return f"{self.preset}, {self.sizing.part}" if self.sizing.part else self.preset
+
 
 @dataclass(slots=True)
 class _State:
@@ -121,6 +126,7 @@ def setting_of(scenario: Scenario, stage: Stage) -> Setting:
         formula=modifiers.formula if modifiers else "",
         peak=sizing.peak,
         reach=sizing.reach,
+        part=sizing.part,
     )
 
 
@@ -138,7 +144,7 @@ class _Play:
         self._recorder = recorder
         self._clients = clients
         self._progress = progress
-        self._name = f"{stage.preset} {scenario.name}"
+        self._name = f"{stage.name} {scenario.name}"
 
     async def all(self) -> None:
         """Every phase in order; the rest is left out where one fails."""
@@ -162,7 +168,7 @@ class _Play:
         started, samples = time.monotonic(), len(self._recorder.samples)
         if burst := phase.burst(sizing):
             self._clients.burst(burst, lengths, phase.name)
-        self._clients.rate(sizing.rate(phase.replicas(sizing), lengths), lengths, phase.name)
+        self._clients.rate(phase.rate(sizing), lengths, phase.name)
         least = self._speed.real(phase.seconds)
         most = least + max(self._speed.real(sizing.patience_seconds), _LEAST_PATIENCE_SECONDS)
         if phase.until is None:

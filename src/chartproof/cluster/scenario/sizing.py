@@ -3,12 +3,15 @@
 Load is counted in replicas' worth: one is what keeps a replica at the target of its autoscaler. There are two lengths
 of requests. Long ones fill many replicas of a fast cluster at a real rate that one client process sends with ease.
 Short ones are for pods that are stopped meanwhile: they end within the time that a pod has to drain.
+
+Where prompts and answers are computed by different replicas, each role is played with a load that fills it and leaves
+the other one idle: long prompts with hardly an answer, or short prompts whose computing costs this role nothing.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,6 +19,7 @@ from chartproof.autoscaler import Autoscaler
 from chartproof.cluster.machines.front_door import COUNTED
 from chartproof.cluster.speed import Speed
 from chartproof.errors import InputError
+from chartproof.kv_transfer import CONSUMER, PRODUCER
 from chartproof.languages.formula import FormulaError, UnjudgedError
 from chartproof.plan.workload_plan import WorkloadPlan
 from chartproof.release import Release
@@ -23,7 +27,7 @@ from chartproof.rules._autoscaling import shows_demand
 from chartproof.simulate.engine import EngineModel
 from chartproof.simulate.hpa import SYNC_SECONDS, Hpa, Metric
 from chartproof.simulate.keda import hpa_spec
-from chartproof.simulate.run import Subject, subject_of
+from chartproof.simulate.run import Subject, subjects_of
 from chartproof.simulate.world import Shutdown, shutdown_of
 
 MOST_REAL_RATE = 90.0
@@ -43,6 +47,9 @@ _LADDER = (
     (512, 1536),
     (512, 2048),
 )
+#: Of replicas that compute prompts only, or answers only: the other role has hardly anything to do.
+_PROMPT_LADDER = tuple((prompt, 16) for prompt in (256, 512, 1024, 2048, 4096, 8192))
+_ANSWER_LADDER = tuple((128, answer) for answer in (256, 384, 512, 768, 1024, 1536, 2048))
 #: Share of the time to drain that a short request may stay with a replica at its target.
 _DRAIN_SHARE = 0.5
 #: A load of whole replicas would stand on the edge at which one more is asked for.
@@ -51,7 +58,7 @@ REQUESTS_TO_PROVE = 500
 """Requests that must go through a drain or a rollout, so that losing none says something."""
 #: How much more a burst shows than the replicas it asks for.
 _BURST_MARGIN = 1.3
-#: More than a replica is for, at which its queue does not go away.
+#: More than a replica can do, at which its queue does not go away.
 _OVERLOAD = 1.2
 #: Share of a bounded queue that is used: what comes above the bound is refused, as it should be.
 _BOUND_SHARE = 0.7
@@ -78,6 +85,8 @@ class Sizing:
 
     subject: Subject
     speed: Speed
+    part: str = ""
+    """Which workload of the release this is, where it has several: a role, else the name."""
 
     @property
     def plan(self) -> WorkloadPlan:
@@ -90,9 +99,15 @@ class Sizing:
         return self.subject.autoscaler
 
     @property
+    def role(self) -> str:
+        """PRODUCER or CONSUMER of KV caches; empty for an engine that serves alone."""
+        return self.subject.transfer.role if self.subject.transfer is not None else ""
+
+    @cached_property
     def model(self) -> EngineModel:
         """Its engine on the instance type that is bought first."""
-        return self.subject.model
+        model = self.subject.model
+        return replace(model, cached_share=1.0) if self.role == CONSUMER else model
 
     @property
     def minimum(self) -> int:
@@ -174,12 +189,17 @@ class Sizing:
     @cached_property
     def _lengths(self) -> list[Lengths]:
         """Those of which a replica holds as many as its target says."""
-        ladder = [Lengths(*each) for each in _LADDER]
-        return [each for each in ladder if self.model.capacity(*each) >= self.target] or ladder[:1]
+        of_role = {PRODUCER: _PROMPT_LADDER, CONSUMER: _ANSWER_LADDER}
+        ladder = [Lengths(*each) for each in of_role.get(self.role, _LADDER)]
+        return [each for each in ladder if self.model.capacity(*self._work(each)) >= self.target] or ladder[:1]
+
+    def _work(self, lengths: Lengths) -> Lengths:
+        """What a replica makes of a request: one that hands prompts over makes one token."""
+        return Lengths(lengths.prompt_tokens, 1) if self.role == PRODUCER else lengths
 
     def held_seconds(self, lengths: Lengths) -> float:
         """How long one request stays with a replica at its target."""
-        return self.target / self.model.requests_per_second(self.target, *lengths)
+        return self.target / self.model.requests_per_second(self.target, *self._work(lengths))
 
     def rate(self, replicas: float, lengths: Lengths) -> float:
         """Requests per second that keep `replicas` times the target in flight, within MOST_REAL_RATE."""
@@ -188,9 +208,13 @@ class Sizing:
     def _needed(self, replicas: float, lengths: Lengths) -> float:
         if replicas <= 0:
             return 0.0
+        work = self._work(lengths)
+        if self.role == PRODUCER:
+            # Prompts are computed one after the other: how many wait says nothing about how many are done.
+            return replicas * self.model.requests_per_second(self.target, *work)
         whole = math.ceil(replicas)
         each = self.target * replicas / whole
-        return whole * self.model.requests_per_second(each, *lengths)
+        return whole * self.model.requests_per_second(each, *work)
 
     def burst(self, replicas: int, lengths: Lengths) -> int:
         """Requests that, sent at once to the fewest replicas, make the formula ask for `replicas` with a margin.
@@ -217,10 +241,18 @@ class Sizing:
             return self.fewest * model.request_limit
         return self.fewest * (model.max_sequences + model.queue_limit) if model.queue_limit is not None else math.inf
 
-    @property
-    def overload(self) -> float:
-        """Load that the fewest replicas have a queue of, for as long as it lasts; no growing one if it is bounded."""
-        return self.fewest * (_OVERLOAD if math.isinf(self.bound) else 1.0)
+    def overload(self, lengths: Lengths) -> float:
+        """Requests per second that the fewest replicas have a queue of for as long as they come, within MOST_REAL_RATE.
+
+        The queue grows, but not faster than it must; if it is bounded it does not. It is a little more than they can
+        do and not than they are for: an engine that can do twice that would have answered a burst before the replicas
+        come that were asked for, and the autoscaler would take those back.
+        """
+        if not math.isinf(self.bound):
+            return self.rate(self.fewest, lengths)
+        work = self._work(lengths)
+        most = self.fewest * self.model.requests_per_second(self.model.capacity(*work), *work)
+        return min(_OVERLOAD * most, self.speed.real(MOST_REAL_RATE))
 
     @property
     def patience_seconds(self) -> float:
@@ -252,7 +284,8 @@ class Sizing:
         formula = self.autoscaler.formula
         if formula is None:
             return running + waiting
-        usage = running * (lengths.prompt_tokens + lengths.answer_tokens / 2) / self.model.kv_tokens
+        work = self._work(lengths)
+        usage = running * (work.prompt_tokens + work.answer_tokens / 2) / self.model.kv_tokens
         known = {"running": running, "waiting": waiting, "kv_cache": min(self.fewest, usage), "replicas": self.fewest}
         values = {name: known.get(name, 0.0) for name in self.autoscaler.formula_trigger_names}
         try:
@@ -261,9 +294,16 @@ class Sizing:
             return running + waiting
 
 
-def sizing_of(release: Release, speed: Speed) -> Sizing:
-    """What a release's load must be. Raises InputError where it has no engine under a ScaledObject that is known."""
-    subject = subject_of(release)
+def sizings_of(release: Release, speed: Speed) -> list[Sizing]:
+    """What the load of each of a release's workloads must be.
+
+    Raises InputError where it has no engine under a ScaledObject that is known.
+    """
+    subjects = list(subjects_of(release))
+    return [_sizing(each, speed, _part(each) if len(subjects) > 1 else "") for each in subjects]
+
+
+def _sizing(subject: Subject, speed: Speed, part: str) -> Sizing:
     scaler = subject.autoscaler
     if _target(scaler) <= 0:
         raise InputError(
@@ -277,7 +317,12 @@ def sizing_of(release: Release, speed: Speed) -> Sizing:
             where=scaler.document.identity,
             how=f"play the scenario life, or wake it by {COUNTED[0]}",
         )
-    return Sizing(subject, speed)
+    return Sizing(subject, speed, part)
+
+
+def _part(subject: Subject) -> str:
+    role = subject.transfer.role if subject.transfer is not None else ""
+    return {PRODUCER: "prefill", CONSUMER: "decode"}.get(role, subject.plan.container.document.name)
 
 
 def _uncounted(scaler: Autoscaler) -> list[str]:

@@ -22,7 +22,7 @@ from chartproof.cluster.scenario.definition import SCENARIOS
 from chartproof.cluster.scenario.progress import Progress
 from chartproof.cluster.scenario.result import Result
 from chartproof.cluster.scenario.runner import ClientsMaker, pods_annotation
-from chartproof.cluster.scenario.sizing import Sizing, sizing_of
+from chartproof.cluster.scenario.sizing import Sizing, sizings_of
 from chartproof.cluster.scenario.surroundings import Surroundings
 from chartproof.cluster.smoke import provide, rendering, take_back
 from chartproof.cluster.speed import Speed
@@ -99,24 +99,27 @@ class Theatre:
             self._install(preset, helm.render(rendering(self._chart, preset)), played)
             yield played
 
-    def play(self, preset: Path, sizing: Sizing, names: Sequence[str]) -> Played:
-        """Install a preset, play scenarios one after another, uninstall it."""
+    def play(self, preset: Path, sizings: Sequence[Sizing], names: Sequence[str]) -> Played:
+        """Install a preset, play scenarios with each of its workloads one after another, uninstall it."""
         played = Played(preset.stem)
-        wanted = []
-        for name in names:
-            if why := SCENARIOS[name].excluded(sizing):
-                played.skipped[name] = why
-                self._progress.say(f"{preset.stem}: {name} is not for it: {why}")
-            else:
-                wanted.append(name)
+        wanted: list[tuple[Sizing, str]] = []
+        for sizing in sizings:
+            for name in names:
+                if why := SCENARIOS[name].excluded(sizing):
+                    what = f"{name} of {sizing.part}" if sizing.part else name
+                    played.skipped[what] = why
+                    self._progress.say(f"{preset.stem}: {what} is not for it: {why}")
+                else:
+                    wanted.append((sizing, name))
         if not wanted:
             return played
-        with self._taken_away(preset, played, sizing.shutdown.grace):
-            if self._install(preset, sizing.subject.release, played):
-                self._play_all(preset, sizing, wanted, played)
+        with self._taken_away(preset, played, max(each.shutdown.grace for each in sizings)):
+            if self._install(preset, sizings[0].subject.release, played):
+                for sizing, name in wanted:
+                    self._play_one(preset, sizing, name, played)
         return played
 
-    def _play_all(self, preset: Path, sizing: Sizing, names: Sequence[str], played: Played) -> None:
+    def _play_one(self, preset: Path, sizing: Sizing, name: str, played: Played) -> None:
         stage = runner.Stage(
             preset=preset.stem,
             sizing=sizing,
@@ -126,10 +129,9 @@ class Theatre:
             upgrade=lambda: self._change_pods(preset),
             altered=tuple(played.altered),
         )
-        for name in names:
-            played.results.append(asyncio.run(runner.run(SCENARIOS[name], stage, self._progress)))
-            verdict = "passed" if played.results[-1].passed else "FAILED"
-            self._progress.say(f"{preset.stem}: {name} {verdict}")
+        played.results.append(asyncio.run(runner.run(SCENARIOS[name], stage, self._progress)))
+        verdict = "passed" if played.results[-1].passed else "FAILED"
+        self._progress.say(f"{stage.name}: {name} {verdict}")
 
     @contextmanager
     def _taken_away(self, preset: Path, played: Played, grace_seconds: float) -> Iterator[None]:
@@ -213,9 +215,9 @@ class Theatre:
         return left
 
 
-def prepared(preset: Path, chart: Path, speed: Speed) -> Sizing:
-    """What scenarios need to know of a preset, rendered before a cluster is started for it.
+def prepared(preset: Path, chart: Path, speed: Speed) -> list[Sizing]:
+    """What scenarios need to know of a preset's workloads, rendered before a cluster is started for it.
 
     Raises RenderError and InputError for a preset that cannot be rendered, or that no load can be made for.
     """
-    return sizing_of(helm.render(rendering(chart, preset)), speed)
+    return sizings_of(helm.render(rendering(chart, preset)), speed)

@@ -20,7 +20,8 @@ class Setting:
     """What ran. `peak` is the number of replicas that the load is sized for, `target` what the formula gives each.
 
     `reach` is what the autoscaler's policies let it have in one decision from the fewest replicas (1 at least).
-    `started` is the wall clock at second 0 (ISO 8601), `speed` simulated seconds in a real one.
+    `started` is the wall clock at second 0 (ISO 8601), `speed` simulated seconds in a real one. `part` is the workload
+    of the release that was played, where it has several.
     """
 
     preset: str
@@ -35,6 +36,12 @@ class Setting:
     formula: str
     peak: int
     reach: int
+    part: str = ""
+
+    @property
+    def subject(self) -> str:
+        """The preset, and which workload of it."""
+        return f"{self.preset}-{self.part}" if self.part else self.preset
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The gateway's container as a real process: what it is told, and how it lives."""
+"""Containers of real programs as processes of this machine: what they are told, and how they live."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 import yarl
 
-from chartproof.cluster.machines.gateway import Gateways, is_gateway
 from chartproof.cluster.machines.passage import Passage
 from chartproof.cluster.machines.probes import request_for
+from chartproof.cluster.machines.real_containers import Given, RealContainers, is_router, kind_of
 from chartproof.cluster.machines.real_program import RealProgram
 from chartproof.errors import ClusterError
 from chartproof.release import Document, Release
@@ -31,7 +32,8 @@ PROGRAM = """#!{python}
 import http.server, json, os, signal, sys
 words = sys.argv[1:]
 told = dict(zip(words[::2], words[1::2]))
-text = json.dumps({{"words": told, "environment": dict(os.environ), "file": open(told["--config"]).read()}})
+file = open(told["--config"]).read() if "--config" in told else ""
+text = json.dumps({{"words": told, "environment": dict(os.environ), "file": file}})
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
@@ -68,21 +70,30 @@ def _pod(**more: Any) -> dict[str, Any]:
 def _cluster(directory: Path) -> Path:
     for each in ("bin", "logs"):
         (directory / each).mkdir()
-    program = directory / "bin" / "litellm"
-    program.write_text(PROGRAM.format(python=sys.executable))
-    program.chmod(0o755)
+    for name in ("litellm", "vllm-router"):
+        program = directory / "bin" / name
+        program.write_text(PROGRAM.format(python=sys.executable))
+        program.chmod(0o755)
+    administrator = {
+        "clusters": [{"name": "live", "cluster": {"server": "https://127.0.0.1:6443"}}],
+        "users": [{"name": "administrator", "user": {"client-key": "/nowhere"}}],
+    }
+    (directory / "kubeconfig.yaml").write_text(yaml.safe_dump(administrator))
     return directory
 
 
 def _program(directory: Path, passage: Passage, pod: dict[str, Any], *, key: str = "sk-1") -> RealProgram:
     release = Release("llm", (Document(CONFIGURATION),), "llm")
-    references = {"LITELLM_MASTER_KEY": key} if key else {}
-    return Gateways(directory, 1234, passage).program(pod, pod["spec"]["containers"][0], release, references)
+    given = Given(release, {"LITELLM_MASTER_KEY": key} if key else {}, token="pod's own")  # noqa: S106 - played
+    (container,) = pod["spec"]["containers"]
+    kind = kind_of(container)
+    assert kind
+    return RealContainers(directory, 1234, passage).program(pod, container, kind, given)
 
 
 async def _asked(program: RealProgram, passage: Passage) -> dict[str, Any]:
     """What the program says, once its port is open."""
-    ((_, port),) = program._targets.items()
+    port = next(iter(program._targets.values()))
     async with asyncio.timeout(60), aiohttp.ClientSession() as session:
         while True:
             try:
@@ -95,16 +106,68 @@ async def _asked(program: RealProgram, passage: Passage) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        ("ghcr.io/berriai/litellm:v1.106.2", True),
-        ("ghcr.io/berriai/litellm-database@sha256:0", True),
-        ("docker.io/litellm:1", True),
-        ("vllm/vllm-openai:v0.12.0", False),
-        ("berriai/litellm/other:1", False),
-        ("", False),
+        ("ghcr.io/berriai/litellm:v1.106.2", "litellm"),
+        ("ghcr.io/berriai/litellm-database@sha256:0", "litellm"),
+        ("docker.io/litellm:1", "litellm"),
+        ("123.dkr.ecr.us-east-1.amazonaws.com/docker-hub/vllm/vllm-router:v0.1.17", "vllm-router"),
+        ("vllm/vllm-openai:v0.12.0", None),
+        ("vllm/vllm:v0.12.0", None),
+        ("berriai/litellm/other:1", None),
+        ("litellmproxy:1", None),
+        ("", None),
     ],
 )
-def test_a_gateway_is_known_by_its_image(image: str, *, expected: bool) -> None:
-    assert is_gateway({"name": "x", "image": image}) is expected
+def test_a_real_program_is_known_by_its_image(image: str, expected: str | None) -> None:
+    container = {"name": "x", "image": image}
+    kind = kind_of(container)
+    assert (kind.program if kind else None) == expected
+    assert is_router(container) is (expected == "vllm-router")
+
+
+def _router_pod() -> dict[str, Any]:
+    words = "--host 0.0.0.0 --port 8080 --prometheus-host=0.0.0.0 --prometheus-port 29000 --service-discovery-port 8000"
+    pod = _pod(
+        name="router", image="vllm/vllm-router:v0.1.17", command=["vllm-router"], args=words.split(), volumeMounts=[]
+    )
+    pod["metadata"]["name"] = "llm-router-0"
+    return pod
+
+
+def test_a_router_finds_the_server_with_the_rights_of_its_pod(tmp_path: Path) -> None:
+    async def live() -> dict[str, Any]:
+        passage = Passage()
+        program = _program(_cluster(tmp_path), passage, _router_pod())
+        assert program.ports == (8080, 29000)
+        program.start()
+        told = await _asked(program, passage)
+        program.kill()
+        await passage.close()
+        return told
+
+    told = asyncio.run(live())
+    assert told["words"]["--host"] == told["words"]["--prometheus-host"] == "127.0.0.1"
+    assert told["words"]["--service-discovery-port"] == "8000"
+    assert len({told["words"]["--port"], told["words"]["--prometheus-port"], "8080", "29000"}) == 4
+    environment = told["environment"]
+    assert environment["HTTP_PROXY"] == "http://127.0.0.1:1234"
+    assert not {"HTTPS_PROXY", "https_proxy"} & set(environment)
+    file = Path(environment["KUBECONFIG"])
+    assert file.stat().st_mode & 0o077 == 0
+    access = yaml.safe_load(file.read_text())
+    assert access["users"] == [{"name": "pod", "user": {"token": "pod's own"}}]
+    assert access["clusters"][0]["cluster"] == {"server": "https://127.0.0.1:6443"}
+
+
+def test_a_program_that_nobody_could_get_keeps_the_container_from_being_made(tmp_path: Path) -> None:
+    async def live() -> None:
+        directory = _cluster(tmp_path)
+        (directory / "bin" / "vllm-router").unlink()
+        with pytest.raises(
+            ClusterError, match="vllm-router is not there\n  fix: chartproof toolchain build vllm-router"
+        ):
+            _program(directory, Passage(), _router_pod())
+
+    asyncio.run(live())
 
 
 def test_the_process_gets_what_the_container_has(tmp_path: Path) -> None:
