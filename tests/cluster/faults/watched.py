@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ENOUGH = 20
 """Answers that must have come in a fault, so that losing none says something."""
+_EVALUATED_SECONDS = 60.0
+"""Four scrapes and evaluations: what happened before has been noticed by the alerts that will tell of it."""
 
 
 class Watched:
@@ -51,6 +53,7 @@ def injector(rig: Rig, served: Served) -> Inject:
     def during(name: str) -> Iterator[Watched]:
         fault = BY_NAME[name]
         rig.settled(served)
+        rig.watch(served, rig.now(), _EVALUATED_SECONDS)
         # What told of the fault before must have cleared.
         ours = {BLIND, *fault.alerts}
         rig.until(lambda: not ours & set(rig.alerts()), f"{sorted(ours)} clear")
@@ -64,6 +67,7 @@ def injector(rig: Rig, served: Served) -> Inject:
         for each in served.samples(watched.since):
             assert each.replicas is None or each.replicas >= served.replicas, f"scaled down under load: {each}"
         told = {alert for each in served.samples(watched.since) for alert in each.alerts}
-        assert told <= {*fault.alerts, *fault.may_fire, DEAD_MAN, *watched.before}
+        others = told - {*fault.alerts, *fault.may_fire, DEAD_MAN, *watched.before}
+        assert not others, f"{sorted(others)} fired, which {name} is no reason for"
 
     return during

@@ -159,6 +159,17 @@ def test_office_hours_bring_and_take_replicas_without_requests() -> None:
     assert judge.opened(timeline(decisions=(replace(came, phase="burst"), went)))  # a request may have done that
 
 
+def test_what_the_own_hours_of_a_release_did_before_it_rested_proves_nothing() -> None:
+    before = tuple(replace(each, phase=judge.REST) for each in DECISIONS)
+    hours = (Decision(5.0, judge.REST, "keda", 0, 1), Decision(50.0, judge.REST, "keda", 1, 0))
+    for each in (before, hours):
+        found = timeline(decisions=each)
+        assert judge.woke(found) == ["no replica was started from zero"]
+        assert judge.slept(found) == ["it did not go back to zero"]
+        assert judge.opened(found) == ["the office hours started no replica"]
+        assert judge.grew_at_once(found) == ["the HPA never added a replica"]
+
+
 def test_reactions_count_from_the_first_request_of_the_phase() -> None:
     woken, grown = judge.reactions(timeline())
     assert (woken.signal, woken.to_decide, woken.to_ready) == (60.0, 15.0, 205.0)

@@ -168,20 +168,27 @@ def grew_at_once(timeline: Timeline) -> list[str]:
 
 def first_growth(timeline: Timeline) -> Decision | None:
     """The HPA's first decision to add replicas, once the release was at rest."""
-    grown = (each for each in timeline.decisions if each.grows and each.controller == HPA and each.phase != REST)
-    return next(grown, None)
+    return next((each for each in since_rest(timeline) if each.grows and each.controller == HPA), None)
+
+
+def since_rest(timeline: Timeline) -> list[Decision]:
+    """Decisions since the release was at rest.
+
+    It may be installed in the office hours of its own schedule: a replica then comes, and goes, before the scenario.
+    """
+    return [each for each in timeline.decisions if each.phase != REST]
 
 
 def woke(timeline: Timeline) -> list[str]:
     """KEDA started a workload from zero."""
-    if any(each.before == 0 and each.grows for each in timeline.decisions):
+    if any(each.before == 0 and each.grows for each in since_rest(timeline)):
         return []
     return ["no replica was started from zero"]
 
 
 def slept(timeline: Timeline) -> list[str]:
     """A workload whose minimum is zero was taken back to it."""
-    if timeline.setting.minimum or any(each.after == 0 for each in timeline.decisions):
+    if timeline.setting.minimum or any(each.after == 0 for each in since_rest(timeline)):
         return []
     return ["it did not go back to zero"]
 
@@ -236,7 +243,8 @@ _PAIR = 2
 def opened(timeline: Timeline) -> list[str]:
     """The office hours brought replicas although nobody asked, and their end took them away again."""
     asked = {each.phase for each in timeline.requests}
-    came = [each for each in timeline.decisions if each.grows and each.phase not in asked]
-    went = [each for each in timeline.decisions if not each.grows and came and each.second > came[0].second]
+    decisions = since_rest(timeline)
+    came = [each for each in decisions if each.grows and each.phase not in asked]
+    went = [each for each in decisions if not each.grows and came and each.second > came[0].second]
     found = [] if came else ["the office hours started no replica"]
     return found if went or not came else [*found, "the end of the office hours took no replica away"]
