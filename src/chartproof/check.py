@@ -23,12 +23,16 @@ _SCHEMA_RULES = frozenset({"LLM012", "LLM013", "LLM014"})
 
 @dataclass(frozen=True, slots=True)
 class ReleaseResult:
-    """What was found in one release: `documents` were looked at, `suppressed` findings accepted."""
+    """What was found in one release: `documents` were looked at, `suppressed` findings accepted.
+
+    `origin` is the preset, file or chart that it was made of.
+    """
 
     name: str
     documents: int
     findings: tuple[Finding, ...]
     suppressed: int = 0
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,9 @@ def check(
         found_by_schemas = [each for each in violations.get(release.name, []) if each.rule in ids]
         outcome = suppression.apply(release, [*found_by_schemas, *found], ids, day)
         ordered = sorted(outcome.findings, key=lambda each: (-each.severity, each.rule, each.object, each.path))
-        results.append(ReleaseResult(release.name, len(release.documents), tuple(ordered), outcome.suppressed))
+        results.append(
+            ReleaseResult(release.name, len(release.documents), tuple(ordered), outcome.suppressed, release.origin)
+        )
     return Result(tuple(results), tuple(failures))
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chartproof import inputs
 from chartproof.errors import ExitCode, InputError
 from chartproof.findings import Severity
+
+if TYPE_CHECKING:
+    from chartproof.check import Result
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -30,7 +33,12 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
         help="exit with 1 for findings of this severity or above (default: error)",
     )
     report.add_argument("--exit-zero", action="store_true", help="exit with 0 whatever is found")
-    report.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    report.add_argument(
+        "--format",
+        choices=("text", "json", "sarif", "junit", "github"),
+        default="text",
+        help="default: text; sarif is for code scanning, junit for test reports, github for a workflow's annotations",
+    )
     report.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report there; default: stdout")
     report.add_argument(
         "--color", choices=("auto", "always", "never"), default="auto", help="default: auto, which honours NO_COLOR"
@@ -52,26 +60,36 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentPa
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Check the inputs, report, and say by the exit code how it went."""
     from chartproof import check  # noqa: PLC0415  (rules and parsers are loaded only where they are run)
-    from chartproof.report import json_report, text  # noqa: PLC0415
-    from chartproof.report.terminal import Paint, paint_for  # noqa: PLC0415
 
     selected = check.select(_words(arguments.select), _words(arguments.ignore))
     loaded = inputs.load(arguments)
     for failure in loaded.failures:
         print(f"error: {failure.error}", file=sys.stderr)
     result = check.check(loaded.releases, selected=selected, failures=loaded.failures)
-    if arguments.format == "json":
-        report = json_report.render(result)
-    elif arguments.output:
-        report = text.render(result, Paint(arguments.color == "always"))
-    else:
-        report = text.render(result, paint_for(sys.stdout, arguments.color))
-    _write(report, arguments.output)
+    threshold = Severity[arguments.fail_on.upper()]
+    _write(_report(result, threshold, arguments), arguments.output)
     if result.failures:
         return ExitCode.COULD_NOT_RUN
-    if result.fails(Severity[arguments.fail_on.upper()]) and not arguments.exit_zero:
+    if result.fails(threshold) and not arguments.exit_zero:
         return ExitCode.FINDINGS
     return ExitCode.CLEAN
+
+
+def _report(result: Result, threshold: Severity, arguments: argparse.Namespace) -> str:
+    from chartproof.report import github_report, json_report, junit_report, sarif_report, text  # noqa: PLC0415
+    from chartproof.report.terminal import Paint, paint_for  # noqa: PLC0415
+
+    match arguments.format:
+        case "json":
+            return json_report.render(result)
+        case "sarif":
+            return sarif_report.render(result)
+        case "junit":
+            return junit_report.render(result, threshold)
+        case "github":
+            return github_report.render(result)
+    paint = Paint(arguments.color == "always") if arguments.output else paint_for(sys.stdout, arguments.color)
+    return text.render(result, paint)
 
 
 def _words(given: list[str]) -> list[str]:
