@@ -34,7 +34,7 @@ def render(result: Result, threshold: Severity) -> str:
         error = str(failure.error)
         _say(_case(suite, failure.name, "could not be checked"), "error", error.partition("\n")[0], error)
     ET.indent(suites)
-    return ET.tostring(suites, encoding="utf-8", xml_declaration=True).decode() + "\n"
+    return str(ET.tostring(suites, encoding="utf-8", xml_declaration=True), "utf-8") + "\n"
 
 
 def _suite(suites: ET.Element, name: str, *, tests: int, failures: int = 0, errors: int = 0) -> ET.Element:
