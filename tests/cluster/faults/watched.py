@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ENOUGH = 20
 """Answers that must have come in a fault, so that losing none says something."""
 _EVALUATED_SECONDS = 60.0
-"""Four scrapes and evaluations: what happened before has been noticed by the alerts that will tell of it."""
+"""Four scrapes and evaluations: the last that waited are answered, and the alerts that tell of it have begun."""
 
 
 class Watched:
@@ -53,6 +53,7 @@ def injector(rig: Rig, served: Served) -> Inject:
     def during(name: str) -> Iterator[Watched]:
         fault = BY_NAME[name]
         rig.settled(served)
+        rig.until(lambda: not served.now.waiting and not served.now.held, "nothing waits from before")
         rig.watch(served, rig.now(), _EVALUATED_SECONDS)
         # What told of the fault before must have cleared.
         ours = {BLIND, *fault.alerts}
