@@ -126,6 +126,23 @@ def test_a_real_program_that_was_refused_a_connection_has_answered_all_the_same(
     run(test())
 
 
+def test_a_real_program_may_end_a_connection_just_when_it_could_be_used_again() -> None:
+    async def test() -> None:
+        async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nup")
+            # A second request on it finds it closed.
+            await reader.read(1)
+            writer.close()
+
+        async with cable() as one, await asyncio.start_server(once, "127.0.0.1", 0) as server:
+            one.network.alias("10.64.0.8", 80, server.sockets[0].getsockname()[:2])
+            for _ in range(2):
+                assert await one.get("http://10.64.0.8/", method="POST") == (200, "", "up")
+
+    run(test())
+
+
 @PLAYED_OR_REAL
 def test_a_client_that_goes_away_ends_the_programs_work(real: bool) -> None:
     async def test() -> None:

@@ -76,7 +76,9 @@ class Passage:
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                # A connection for each request: one that is kept is closed by its program just when it is used again,
+                # uvicorn's after 5 idle seconds, and what was sent on it is lost.
+                connector=aiohttp.TCPConnector(limit=0, force_close=True),
                 # Whoever asks has a limit of its own; bodies are handed on as they came.
                 timeout=aiohttp.ClientTimeout(total=None),
                 auto_decompress=False,
