@@ -145,6 +145,13 @@ that has begun is never repeated (LiteLLM falls over only before the first token
 # The configuration is this release's; the page that edits it stays off.
 - name: DISABLE_ADMIN_UI
   value: "True"
+# An engine closes a connection that was idle for 5 seconds (uvicorn's default, which vLLM and SGLang have): one that is
+# kept longer is used just then, and the request is lost. Left before, it is not.
+- name: AIOHTTP_KEEPALIVE_TIMEOUT
+  value: "2"
+# The same towards clients: a load balancer keeps connections for 60 seconds (AWS' Application Load Balancer, ingress-nginx).
+- name: KEEPALIVE_TIMEOUT
+  value: "75"
 # Share of failures from which one target among several is left alone.
 - name: DEFAULT_FAILURE_THRESHOLD_PERCENT
   value: {{ divf (float64 .Values.gateway.failover.errorRatePercent) 100.0 | quote }}
