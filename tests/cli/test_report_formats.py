@@ -17,16 +17,11 @@ from chartproof.errors import ExitCode
 from chartproof.findings import Finding, Severity
 from chartproof.report import github_report, junit_report, sarif_report
 from chartproof.reserved_rules import documented_rules
+from tests.cli.test_check import CLEAN, FLOATING
 
 Run = Callable[..., Any]
 Write = Callable[[str, str | bytes], Path]
 
-CLEAN = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {b: c}\n"
-FLOATING = """apiVersion: v1
-kind: Pod
-metadata: {name: a}
-spec: {containers: [{name: engine, image: "example.org/engine:latest"}]}
-"""
 TWO = f"{CLEAN}---\n{FLOATING}"
 LINE = 6
 """Of the pod in it."""
