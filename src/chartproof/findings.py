@@ -33,3 +33,9 @@ class Finding:
     path: str = ""
     hint: str = ""
     source: str = ""
+
+    @property
+    def explanation(self) -> str:
+        """The message, the path and the hint, on a line each."""
+        parts = (self.message, self.path and f"at {self.path}", self.hint and f"fix: {self.hint}")
+        return "\n".join(each for each in parts if each)

@@ -5,8 +5,6 @@ https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-comm
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from chartproof.check import ReleaseResult, Result
 from chartproof.findings import Finding, Severity
 from chartproof.report import text
@@ -27,15 +25,7 @@ def _annotation(finding: Finding, release: ReleaseResult) -> str:
     place = place_of(finding, release)
     properties = {"file": place.file, "line": str(place.line)} if place else {}
     properties["title"] = f"{finding.rule} {release.name}, {finding.object}"
-    return _command(_COMMANDS[finding.severity], properties, "\n".join(_message(finding)))
-
-
-def _message(finding: Finding) -> Iterator[str]:
-    yield finding.message
-    if finding.path:
-        yield f"at {finding.path}"
-    if finding.hint:
-        yield f"fix: {finding.hint}"
+    return _command(_COMMANDS[finding.severity], properties, finding.explanation)
 
 
 def _command(name: str, properties: dict[str, str], message: str) -> str:

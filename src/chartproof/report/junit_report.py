@@ -51,16 +51,7 @@ def _finding(
     if place:
         case.set("file", _clean(place.file))
         case.set("line", str(place.line))
-    text = "\n".join(
-        filter(
-            None,
-            (
-                f"{finding.severity}: {finding.message}",
-                f"at {finding.path}" if finding.path else "",
-                f"fix: {finding.hint}" if finding.hint else "",
-            ),
-        )
-    )
+    text = f"{finding.severity}: {finding.explanation}"
     if failed:
         _say(case, "failure", finding.message, text).set("type", str(finding.severity))
     else:
